@@ -1,0 +1,1 @@
+"""Data-set cards: one TOML file each."""

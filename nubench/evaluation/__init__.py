@@ -1,0 +1,1 @@
+"""The part that holds the labels: read-outs, metrics and statistics."""

@@ -1,0 +1,1 @@
+"""Event files: the HDF5 store and the importers."""

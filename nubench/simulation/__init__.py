@@ -1,0 +1,1 @@
+"""Truth (Geant4 deposits) and detector responses."""

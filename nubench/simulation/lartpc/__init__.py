@@ -1,0 +1,1 @@
+"""LArTPC charge readout: from deposits to ADC counts."""
