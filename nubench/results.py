@@ -1,0 +1,179 @@
+"""Result files: names, writing, reading. Their content is described in :mod:`nubench.result_schema`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import JsonValue, ValidationError
+
+from nubench.errors import DataError
+from nubench.result_schema import (
+    NOT_COMPARED,
+    SCHEMA_VERSION,
+    SOURCE_POINT,
+    Backbone,
+    Cost,
+    Dataset,
+    Environment,
+    Method,
+    PointResult,
+    Profile,
+    Progress,
+    ReadoutName,
+    Readouts,
+    Result,
+    Scores,
+    Shift,
+    TargetAccess,
+    Training,
+    Validation,
+)
+from nubench.storage import explained_failures, write_atomically
+
+__all__ = [
+    "NOT_COMPARED",
+    "SCHEMA_VERSION",
+    "SOURCE_POINT",
+    "Backbone",
+    "Cost",
+    "Dataset",
+    "Environment",
+    "Method",
+    "PointResult",
+    "Profile",
+    "Progress",
+    "ReadoutName",
+    "Readouts",
+    "Result",
+    "Scores",
+    "Shift",
+    "TargetAccess",
+    "Training",
+    "Validation",
+    "experiment",
+    "fingerprint",
+    "load_results",
+    "read_result",
+    "submission_path",
+    "write_result",
+]
+
+
+def fingerprint(value: JsonValue) -> str:
+    """Return 8 hexadecimal digits that differ for different settings, but not for 1 and 1.0 or another order of keys.
+
+    Example:
+        >>> fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1.0})
+        True
+    """
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:8]
+
+
+def canonical(value: JsonValue) -> str:
+    """Return the JSON text that equal settings share: keys sorted, whole floats written as integers."""
+    return json.dumps(_whole_floats_as_integers(value), sort_keys=True, allow_nan=False)
+
+
+def experiment(result: Result) -> dict[str, Any]:
+    """Return what was asked for, the seed included: two results with the same are repetitions of one run."""
+    method = result.method
+    return {
+        "method": [method.name, method.distribution, method.version, method.config, method.ranked_by],
+        "dataset": result.dataset.model_dump(mode="json", exclude={"events"}),
+        "shift": [result.shift.name, [[point.point, point.parameters] for point in result.points]],
+        "backbone": result.backbone.preset if result.backbone else None,
+        "profile": [result.profile.name, compared_settings(result.profile)],
+        "seed": result.seed,
+    }
+
+
+def compared_settings(profile: Profile) -> dict[str, JsonValue]:
+    """Return the settings that must be equal for two results to share a table."""
+    return {name: value for name, value in profile.settings.items() if name not in NOT_COMPARED}
+
+
+def submission_path(root: Path, result: Result) -> Path:
+    """Return where a result is kept below ``root``, the folder of the leaderboards.
+
+    The name ends with the fingerprint of the experiment, so that a run with other settings never replaces
+    another's file, and a repetition replaces its own:
+    ``submissions/<detector>/<shift>/<profile>/<method>-seed<seed>-<fingerprint>.json``.
+    """
+    folder = root / "submissions" / result.dataset.detector / result.shift.name / result.profile.name
+    return folder / f"{result.method.name}-seed{result.seed}-{fingerprint(experiment(result))}.json"
+
+
+def write_result(result: Result, path: Path) -> None:
+    """Write a result as JSON, whole or not at all.
+
+    Raises:
+        NubenchError: when it cannot be written; see :func:`nubench.storage.write_atomically`.
+    """
+    text = json.dumps(result.model_dump(mode="json"), indent=1, allow_nan=False, ensure_ascii=False)
+    write_atomically(path, f"{text}\n".encode())
+
+
+def read_result(path: Path) -> Result:
+    """Read a result and check it.
+
+    Raises:
+        DataError: when the file is missing, no JSON, of a newer schema, or contradicts itself; the message
+            names the file and the reason.
+    """
+    try:
+        with explained_failures(path):
+            text = path.read_text(encoding="utf-8")
+        content = json.loads(text)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not a result file, no valid JSON: {error}") from error
+    if not isinstance(content, dict) or "schema_version" not in content:
+        raise DataError(f"{path}: not a result file, it has no schema_version")
+    version = content["schema_version"]
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise DataError(
+            f"{path}: schema version {version} is newer than {SCHEMA_VERSION}, the newest known here; upgrade nubench"
+        )
+    try:
+        # Strict: a number in quotes, or 0.5 events, is a sign of a hand-made file.
+        return Result.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        raise DataError(f"{path}: not a valid result file: {_reasons(error)}") from error
+
+
+def load_results(directory: Path) -> list[Result]:
+    """Read every ``*.json`` below a folder, in the order of the paths.
+
+    Raises:
+        DataError: when the folder is missing, a file cannot be read, or two files hold the same experiment.
+    """
+    if not directory.is_dir():
+        raise DataError(f"{directory}: no such folder")
+    known: dict[str, Path] = {}
+    results = []
+    for path in sorted(directory.rglob("*.json")):
+        result = read_result(path)
+        key = canonical(experiment(result))
+        if key in known:
+            raise DataError(f"{path}: the same method, settings and seed as {known[key]}; remove one of them")
+        known[key] = path
+        results.append(result)
+    return results
+
+
+def _reasons(error: ValidationError, most: int = 3) -> str:
+    problems = error.errors(include_url=False)
+    words = [f"{'.'.join(map(str, problem['loc'])) or 'result'}: {problem['msg']}" for problem in problems[:most]]
+    return "; ".join(words) + (f"; and {len(problems) - most} more" if len(problems) > most else "")
+
+
+def _whole_floats_as_integers(value: JsonValue) -> JsonValue:
+    if isinstance(value, dict):
+        return {key: _whole_floats_as_integers(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_whole_floats_as_integers(inner) for inner in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

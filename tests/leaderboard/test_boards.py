@@ -1,0 +1,188 @@
+"""What may be compared, and how it is ranked."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nubench.errors import DataError
+from nubench.leaderboard.boards import boards_of
+from nubench.results import Result
+from result_factory import make_result, result_content
+
+
+def changed(change: Callable[[dict[str, Any]], None], name: str = "simclr") -> Result:
+    content = result_content(name)
+    change(content)
+    return Result.model_validate(content)
+
+
+def flat(accuracy: float) -> dict[str, float]:
+    return {"nominal": accuracy, "throw1": accuracy, "throw2": accuracy}
+
+
+def falling(nominal: float, *targets: float) -> dict[str, float]:
+    return {"nominal": nominal} | {f"throw{number}": value for number, value in enumerate(targets, 1)}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c["dataset"].update(name="other"),
+        lambda c: c["dataset"].update(version="2"),
+        lambda c: c["dataset"].update(detector="cubes"),
+        lambda c: c["dataset"]["checksums"].update({"test/throw1": "f" * 64}),
+        lambda c: c["dataset"].update(classes=["electron", "photon", "pion"]),
+        lambda c: c["shift"].update(name="other"),
+        lambda c: c["points"][1]["parameters"].update(gain=1.5),
+        lambda c: c["profile"].update(name="paper"),
+        lambda c: c["profile"]["settings"].update(views=1),
+        lambda c: c["backbone"].update(preset="small"),
+    ],
+)
+def test_what_differs_never_shares_a_board(change: Callable[[dict[str, Any]], None]) -> None:
+    boards = boards_of([make_result(), changed(change)])
+    assert [len(board.rows) for board in boards] == [1, 1]
+    assert boards[0].folder != boards[1].folder
+    # Neither board lies in the other's folder, or a reader would take one for a part of the other.
+    assert not boards[0].folder.is_relative_to(boards[1].folder)
+    assert not boards[1].folder.is_relative_to(boards[0].folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c["profile"]["settings"].update(seeds=5, title="words"),
+        lambda c: c["dataset"]["checksums"].update({"adapt/throw1.h5": "f" * 64}),
+        lambda c: c.update(engine="minkowski"),
+        lambda c: c["environment"].update(device="cuda"),
+        lambda c: c["backbone"].update(parameters=1),
+    ],
+)
+def test_what_may_differ_shares_a_board(change: Callable[[dict[str, Any]], None]) -> None:
+    (board,) = boards_of([make_result(), changed(change)])
+    assert len(board.rows) == 2
+
+
+def test_the_order_of_the_results_does_not_matter() -> None:
+    results = [
+        make_result(name, flat(accuracy), seed, backbone=backbone, config={"size": size})
+        for (name, accuracy), seed, backbone, size in itertools.product(
+            [("a", 0.5), ("b", 0.6)], range(2), ["tiny", None], [1, 2]
+        )
+        if (backbone is None) == (name == "b")
+    ]
+    expected = boards_of(results)
+    assert boards_of(reversed(results)) == expected
+
+
+def test_folders_are_split_only_where_needed() -> None:
+    (only,) = boards_of([make_result()])
+    assert str(only.folder) == "lartpc/throws/smoke"
+    two = boards_of([make_result(), make_result(backbone="small")])
+    assert [str(board.folder) for board in two] == ["lartpc/throws/smoke/small", "lartpc/throws/smoke/tiny"]
+
+
+def test_methods_without_a_backbone_stand_on_the_board_of_every_backbone() -> None:
+    features = make_result("summary-features", backbone=None)
+    boards = boards_of([make_result(), make_result(backbone="small"), features])
+    assert [board.backbone for board in boards] == ["small", "tiny"]
+    assert all({row.label for row in board.rows} == {"supcon", "summary-features"} for board in boards)
+    (alone,) = boards_of([features])
+    assert alone.backbone == "none"
+
+
+def test_ranked_by_the_mean_over_the_targets_and_never_by_the_change() -> None:
+    blind = make_result("blind", flat(0.4))
+    robust = make_result("robust", falling(0.8, 0.79, 0.79))
+    fragile = make_result("fragile", falling(0.95, 0.9, 0.85))
+    (board,) = boards_of([blind, robust, fragile])
+    assert [(row.label, row.rank) for row in board.rows] == [("fragile", 1), ("robust", 2), ("blind", 3)]
+    assert board.rows[2].change.mean == pytest.approx(0.0)
+    assert board.rows[0].change.mean < board.rows[1].change.mean < 0
+
+
+def test_nominal_does_not_count() -> None:
+    (board,) = boards_of([make_result("a", falling(1.0, 0.5, 0.5)), make_result("b", falling(0.5, 0.7, 0.7))])
+    assert [row.label for row in board.rows] == ["b", "a"]
+    assert board.rows[0].mean.mean == pytest.approx(0.7, abs=1e-3)
+
+
+def test_ties_share_a_rank_and_the_better_worst_point_stands_first() -> None:
+    even = make_result("even", falling(0.9, 0.7, 0.7))
+    uneven = make_result("a-uneven", falling(0.9, 0.8, 0.6))
+    below = make_result("below", falling(0.9, 0.5, 0.5))
+    (board,) = boards_of([below, uneven, even])
+    assert [(row.label, row.rank) for row in board.rows] == [("even", 1), ("a-uneven", 1), ("below", 3)]
+    assert board.rows[1].worst == (pytest.approx(0.6, abs=1e-3), "throw2")
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.floats(0.05, 0.95), st.integers(1, 3)), min_size=1, max_size=6))
+def test_ranks_never_fall_down_the_table_and_start_at_one(methods: list[tuple[float, int]]) -> None:
+    results = [
+        make_result(f"m{number}", flat(min(accuracy + 0.02 * seed, 1)), seed)
+        for number, (accuracy, seeds) in enumerate(methods)
+        for seed in range(seeds)
+    ]
+    (board,) = boards_of(results)
+    ranks = [row.rank or 0 for row in board.rows]
+    assert ranks == sorted(ranks)
+    assert ranks[0] == 1
+    means = [row.mean.mean for row in board.rows]
+    assert means == sorted(means, reverse=True)
+
+
+def test_rows_that_are_not_ranked_stand_last_and_push_nobody_down() -> None:
+    oracle = make_result("target-oracle", flat(0.99), ranked=False)
+    (board,) = boards_of([oracle, make_result("a", flat(0.5))])
+    assert [(row.label, row.rank) for row in board.rows] == [("a", 1), ("target-oracle", None)]
+
+
+def test_variants_are_never_averaged_and_say_what_tells_them_apart() -> None:
+    results = [
+        make_result(seed=0, config={"temperature": 0.1, "size": 1}),
+        make_result(seed=1, config={"temperature": 0.1, "size": 1.0}),
+        make_result(seed=0, config={"temperature": 0.2, "size": 1}),
+        make_result(seed=0, config={"temperature": 0.2, "size": 1}, version="2"),
+    ]
+    (board,) = boards_of(results)
+    assert {row.label: len(row.results) for row in board.rows} == {
+        "supcon (version 1, temperature=0.1)": 2,
+        "supcon (version 1, temperature=0.2)": 1,
+        "supcon (version 2, temperature=0.2)": 1,
+    }
+
+
+def test_labels_are_unique_where_long_settings_look_alike() -> None:
+    results = [make_result(config={"text": "x" * 100 + end}) for end in "ab"]
+    (board,) = boards_of(results)
+    labels = [row.label for row in board.rows]
+    assert len(set(labels)) == 2
+    assert all(len(label) < 60 for label in labels)
+
+
+def test_the_same_seed_twice_is_refused() -> None:
+    with pytest.raises(DataError, match="same settings and seed 0"):
+        boards_of([make_result(), make_result(accuracies=falling(0.9, 0.1, 0.1))])
+
+
+def test_the_profile_says_how_many_seeds_are_complete() -> None:
+    (board,) = boards_of([make_result(seed=seed) for seed in range(2)])
+    assert board.seeds == 3
+    unstated = [
+        changed(lambda c, s=seed, n=name: (c["profile"]["settings"].pop("seeds"), c.update(seed=s)), name)
+        for name, seeds in (("a", 4), ("b", 1))
+        for seed in range(seeds)
+    ]
+    (board,) = boards_of(unstated)
+    assert board.seeds == 4
+
+
+def test_no_results_make_no_boards() -> None:
+    assert boards_of([]) == ()

@@ -1,0 +1,199 @@
+"""The pages, tables and figures: right, safe from hostile text, and the same to the byte."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from rich.console import Console
+
+from nubench.errors import DataError, UsageError
+from nubench.leaderboard.boards import boards_of
+from nubench.leaderboard.figure import draw
+from nubench.leaderboard.generate import generate_leaderboards
+from nubench.leaderboard.table import (
+    MARKER,
+    csv_text,
+    escape,
+    index_page,
+    markdown_page,
+    terminal_table,
+    terminal_tables,
+)
+from nubench.results import Result, submission_path, write_result
+from result_factory import make_result
+
+HOSTILE = "<script>|x|</script> $\\frac{$ [a](b) `c`\n# d _e_ \x1b[31m"
+
+
+def example_results() -> list[Result]:
+    results = [make_result(seed=seed) for seed in range(3)]
+    results.append(make_result("classifier", {"nominal": 0.92, "throw1": 0.7, "throw2": 0.54}, readout="head"))
+    results.append(make_result("target-oracle", ranked=False))
+    results.append(make_result("summary-features", {"nominal": 0.7, "throw1": 0.5, "throw2": 0.5}, backbone=None))
+    return results
+
+
+def submit(root: Path, *results: Result) -> None:
+    for result in results:
+        write_result(result, submission_path(root, result))
+
+
+def tables_of(page: str) -> list[list[list[str]]]:
+    """The cells of each Markdown table."""
+    found = re.findall(r"(?:^\|.*\|\n?)+", page, flags=re.MULTILINE)
+    return [
+        [re.split(r"(?<!\\)\|", line.strip())[1:-1] for line in table.splitlines() if "---" not in line]
+        for table in found
+    ]
+
+
+def test_the_page_has_the_numbers_and_the_order() -> None:
+    (board,) = boards_of(example_results())
+    ranking, apart, *_ = tables_of(markdown_page(board))
+    rows = [[cell.strip() for cell in row] for row in ranking]
+    assert rows[0][:7] == ["Rank", "Method", "Read-out", "Seeds", "nominal", "throw1", "throw2"]
+    assert rows[1][:6] == ["1", "supcon", "probe", "3", "90.0 ± 0.0", "85.0 ± 0.0"]
+    assert rows[2][:7] == ["2", "classifier", "head", "1 of 3", "92.0", "70.0", "54.0"]
+    assert rows[2][7:] == ["62.0", "60.3 to 63.7", "54.0 at throw2", "-30.0"]
+    assert [row[1] for row in rows[1:]] == ["supcon", "classifier", "summary-features"]
+    assert [cell.strip() for cell in apart[1][:2]] == ["", "target-oracle"]
+
+
+def test_the_csv_has_every_seed_and_point_in_full_precision() -> None:
+    (board,) = boards_of(example_results())
+    rows = list(csv.DictReader(io.StringIO(csv_text(board))))
+    assert len(rows) == 6 * 3
+    by_key = {(row["method"], int(row["seed"]), row["point"]): row for row in rows}
+    for result in example_results():
+        for point in result.points:
+            row = by_key[result.method.name, result.seed, point.point]
+            assert float(row["accuracy"]) == result.scores(point).accuracy
+            assert float(row["nll"]) == result.scores(point).nll
+
+
+def test_hostile_text_stays_text() -> None:
+    result = make_result(config={"a": HOSTILE})
+    other = make_result(config={"a": "$x"})
+    titled = result.model_copy(update={"method": result.method.model_copy(update={"title": HOSTILE * 3})})
+    (board,) = boards_of([titled, other])
+    page = markdown_page(board)
+    assert "<script" not in page.replace(MARKER, "")
+    assert "\x1b" not in page
+    assert not re.search(r"(?<!\\)\$", page)
+    for table in tables_of(page):
+        assert len({len(row) for row in table}) == 1
+    # Neither mathematics nor mark-up is read into labels.
+    pictures = draw(board)
+    ElementTree.fromstring(pictures.svg)
+    console = Console(width=120, file=io.StringIO(), force_terminal=False)
+    console.print(terminal_table([titled, other]))
+
+
+@pytest.mark.parametrize("character", list("\\`*_[]|~$!#<>&"))
+def test_every_special_character_is_escaped(character: str) -> None:
+    assert escape(f"a{character}b") not in (f"a{character}b", "ab")
+
+
+def test_everything_is_the_same_to_the_byte_also_in_another_process(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        submit(tmp_path / name, *example_results())
+    files = generate_leaderboards(tmp_path / "one")
+    code = (
+        "from pathlib import Path; import sys; from nubench.leaderboard.generate import generate_leaderboards;"
+        "generate_leaderboards(Path(sys.argv[1]))"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "two")], check=True)
+    assert {path.suffix for path in files} == {".md", ".csv", ".png", ".svg"}
+    for path in files:
+        twin = tmp_path / "two" / path.relative_to(tmp_path / "one")
+        assert path.read_bytes() == twin.read_bytes(), path.name
+    assert generate_leaderboards(tmp_path / "one") == files
+
+
+def test_the_layout_and_the_index(tmp_path: Path) -> None:
+    submit(tmp_path, *example_results(), make_result(shift="crosstalk"))
+    files = {str(path.relative_to(tmp_path)) for path in generate_leaderboards(tmp_path)}
+    each = {"README.md", "table.csv", "figure.png", "figure.svg"}
+    folders = ("lartpc/throws/smoke", "lartpc/crosstalk/smoke")
+    assert files == {"README.md"} | {f"{folder}/{name}" for folder in folders for name in each}
+    index = (tmp_path / "README.md").read_text()
+    for folder in folders:
+        assert f"({folder}/README.md)" in index
+    assert "82.5 ± 0.0" in index
+    assert (tmp_path / "lartpc/throws/smoke/figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_nothing_submitted_is_said(tmp_path: Path) -> None:
+    assert generate_leaderboards(tmp_path) == (tmp_path / "README.md",)
+    assert "No results have been submitted yet." in (tmp_path / "README.md").read_text()
+
+
+def test_a_board_of_rows_that_are_not_ranked_can_be_shown() -> None:
+    boards = boards_of([make_result(ranked=False)])
+    assert "None yet." in markdown_page(boards[0])
+    assert "(none ranked)" in index_page(boards)
+
+
+def test_boards_that_are_gone_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    submit(tmp_path, make_result())
+    generate_leaderboards(tmp_path)
+    old = tmp_path / "lartpc" / "throws" / "smoke"
+    note = tmp_path / "lartpc" / "README.md"
+    note.write_text("written by hand")
+    submit(tmp_path, make_result(backbone="small"))
+    generate_leaderboards(tmp_path)
+    assert sorted(path.name for path in old.iterdir()) == ["small", "tiny"]
+    for path in (tmp_path / "submissions").rglob("*.json"):
+        path.unlink()
+    generate_leaderboards(tmp_path)
+    assert not old.exists()
+    assert note.read_text() == "written by hand"
+
+
+def test_a_corrupt_submission_changes_nothing(tmp_path: Path) -> None:
+    submit(tmp_path, make_result())
+    before = {path: path.read_bytes() for path in generate_leaderboards(tmp_path)}
+    (tmp_path / "submissions" / "bad.json").write_text("{")
+    with pytest.raises(DataError, match=r"bad\.json"):
+        generate_leaderboards(tmp_path)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_the_terminal_table_shows_one_board_only() -> None:
+    console = Console(width=80, file=io.StringIO(), force_terminal=False)
+    console.print(terminal_table(example_results()))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "82.5 ± 0.0" in text
+    assert "[probe]" in text
+    assert "1 of 3" in text
+    assert text.index("supcon") < text.index("classifier") < text.index("target-oracle")
+    wide = terminal_table(example_results(), every_point=True)
+    assert [str(column.header) for column in wide.columns][3:6] == ["nominal", "throw1", "throw2"]
+    mixed = [make_result(), make_result(shift="crosstalk")]
+    with pytest.raises(UsageError, match=r"crosstalk.*throws"):
+        terminal_table(mixed)
+    with pytest.raises(UsageError, match="no results"):
+        terminal_table([])
+    assert len(terminal_tables(mixed)) == 2
+
+
+def test_more_methods_than_colours_can_be_drawn() -> None:
+    results = [make_result(f"m{number:02d}", seed=seed) for number in range(12) for seed in range(2)]
+    (board,) = boards_of(results)
+    assert draw(board).png != draw(boards_of(results[:20])[0]).png
+
+
+def test_boards_and_tables_import_neither_pandas_nor_matplotlib() -> None:
+    code = (
+        "import sys; import nubench.results, nubench.leaderboard.generate, nubench.leaderboard.table;"
+        "slow = {'pandas', 'matplotlib', 'seaborn', 'torch', 'sklearn', 'scipy'} & set(sys.modules);"
+        "sys.exit(str(slow) if slow else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,287 @@
+"""Result files: what was written is read again, and what contradicts itself is refused by name."""
+
+from __future__ import annotations
+
+import copy
+import errno
+import json
+import math
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from nubench.errors import DataError, NubenchError
+from nubench.results import (
+    Result,
+    Scores,
+    experiment,
+    fingerprint,
+    load_results,
+    read_result,
+    submission_path,
+    write_result,
+)
+from result_factory import make_result, result_content
+
+
+def write_json(path: Path, content: Any) -> Path:
+    path.write_text(json.dumps(content))
+    return path
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place in a JSON value, inner ones included."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield (*path, key)
+        yield from places(inner, (*path, key))
+
+
+def parent(content: Any, place: tuple[Any, ...]) -> Any:
+    for key in place[:-1]:
+        content = content[key]
+    return content
+
+
+CONTENT = result_content(readout="head")
+PLACES = list(places(CONTENT))
+#: Below these any key is allowed.
+FREE = ("config", "checksums", "events", "parameters", "packages", "settings", "values")
+FIELDS = [place for place in PLACES if isinstance(place[-1], str) and not any(name in FREE for name in place[:-1])]
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    result = make_result(config={"temperature": 0.1, "nested": {"list": [1, None, True]}})
+    write_result(result, tmp_path / "a.json")
+    write_result(result, tmp_path / "b.json")
+    assert read_result(tmp_path / "a.json") == result
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+
+
+def test_measured_scores_make_a_valid_result(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(500, 3))
+    scores = Scores.measure(rng.integers(3, size=500), logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))
+    content = result_content(events=500)
+    for point in content["points"]:
+        point["readouts"]["probe"] = scores.model_dump(mode="json")
+    result = Result.model_validate(content)
+    write_result(result, tmp_path / "a.json")
+    assert read_result(tmp_path / "a.json").points[0].readouts.probe == scores
+
+
+def test_a_class_without_events_has_no_efficiency() -> None:
+    scores = Scores.measure(np.array([0, 0]), np.log([[0.6, 0.3, 0.1], [0.3, 0.6, 0.1]]))
+    assert scores.efficiency == (0.5, None, None)
+    assert scores.purity == (1.0, 0.0, None)
+    assert scores.balanced_accuracy == 0.5
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(FIELDS))
+def test_every_field_is_needed_and_none_may_be_invented(place: tuple[Any, ...]) -> None:
+    content = copy.deepcopy(CONTENT)
+    del parent(content, place)[place[-1]]
+    optional = {"head", "probe", "history", "schema_version"}
+    if place[-1] not in optional:
+        with pytest.raises(ValidationError):
+            Result.model_validate(content)
+    content = copy.deepcopy(CONTENT)
+    parent(content, place)["invented"] = 1
+    with pytest.raises(ValidationError):
+        Result.model_validate(content)
+
+
+NUMBERS = [place for place in PLACES if isinstance(parent(CONTENT, place)[place[-1]], (int, float))]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(NUMBERS), st.sampled_from([math.nan, math.inf, -math.inf, "1", [], {}, -1e300]))
+def test_no_number_may_be_something_else(place: tuple[Any, ...], value: object) -> None:
+    if ("config" in place or "settings" in place or "parameters" in place) and not (
+        isinstance(value, float) and not math.isfinite(value)
+    ):
+        return
+    content = copy.deepcopy(CONTENT)
+    parent(content, place)[place[-1]] = value
+    if value == -1e300 and "values" in place:
+        return
+    with pytest.raises(ValidationError):
+        Result.model_validate_json(json.dumps(content), strict=True)
+
+
+MEASURED = [
+    place
+    for place in NUMBERS
+    if {"accuracy", "balanced_accuracy", "efficiency", "purity", "confusion"} & set(place) or place[-1] == "events"
+]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from([place for place in MEASURED if place[0] == "points"]), st.sampled_from([1e-6, 0.5, 1, 7]))
+def test_a_changed_measurement_is_contradicted(place: tuple[Any, ...], change: float) -> None:
+    content = copy.deepcopy(CONTENT)
+    old = parent(content, place)[place[-1]]
+    parent(content, place)[place[-1]] = old + (change if isinstance(old, float) else max(int(change), 1))
+    with pytest.raises(ValidationError):
+        Result.model_validate(content)
+
+
+def edit(*place: Any, to: object) -> Callable[[dict[str, Any]], None]:
+    def apply(content: dict[str, Any]) -> None:
+        parent(content, place)[place[-1]] = to
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (edit("points", 0, "events", to=2999), "has 2999 events; its confusion counts 3000"),
+        (edit("points", 1, "readouts", "head", to=None), "lacks the read-out 'head' that ranks it"),
+        (edit("points", 1, "point", to="nominal"), "points must be those of the shift"),
+        (edit("shift", "points", to=["nominal", "throw1", "throw1"]), "stand more than once"),
+        (edit("shift", "points", to=["throw1", "nominal", "throw2"]), "first of points must be 'nominal'"),
+        (edit("dataset", "classes", to=["a", "b"]), "scores 3 classes; the data set has 2"),
+        (edit("dataset", "classes", to=["a", "b", "b"]), "classes must be unique"),
+        (edit("method", "target_access", to="labelled"), "'labelled' cannot be ranked"),
+        (edit("method", "config", to={"a": {"b": [float("nan")]}}), "settings must be finite"),
+        (edit("points", 0, "readouts", "head", "confusion", to=[[1, 2], [3]]), "must be square"),
+        (edit("points", 0, "readouts", "head", "confusion", to=[[0, 0], [0, 0]]), "at least one event"),
+        (edit("points", 0, "readouts", "head", "accuracy", to=0.5), "contradicts the confusion matrix"),
+        (edit("created", to="2025-01-02T03:04:05"), "timezone"),
+        (edit("schema_version", to=0), "schema_version"),
+    ],
+)
+def test_contradictions_are_named(tmp_path: Path, change: Callable[[dict[str, Any]], None], words: str) -> None:
+    content = copy.deepcopy(CONTENT)
+    change(content)
+    path = write_json(tmp_path / "bad.json", content)
+    with pytest.raises(DataError, match=words) as caught:
+        read_result(path)
+    assert str(path) in str(caught.value)
+
+
+def test_the_readouts_of_a_point_must_agree_on_the_classes() -> None:
+    content = copy.deepcopy(CONTENT)
+    other = Scores.measure(np.array([0] * 3000), np.log(np.tile([0.8, 0.1, 0.1], (3000, 1))))
+    content["points"][0]["readouts"]["probe"] = other.model_dump(mode="json")
+    with pytest.raises(ValidationError, match="disagree on the events of each class"):
+        Result.model_validate(content)
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "a/b", "", "A", "a b", "a_b", "a\n", "a..b", ".a", "a.", "-a", "é", "a\x00", "a" * 65, "<b>", "|"]
+)
+@pytest.mark.parametrize("place", [("method", "name"), ("dataset", "detector"), ("shift", "name"), ("profile", "name")])
+def test_hostile_names_are_refused(place: tuple[str, str], name: str) -> None:
+    content = copy.deepcopy(CONTENT)
+    parent(content, place)[place[-1]] = name
+    with pytest.raises(ValidationError):
+        Result.model_validate(content)
+
+
+@given(st.binary(max_size=200))
+@settings(max_examples=60, deadline=None)
+def test_garbage_is_a_data_error(tmp_path_factory: pytest.TempPathFactory, garbage: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "garbage.json"
+    path.write_bytes(garbage)
+    with pytest.raises(DataError, match=r"garbage\.json: not a"):
+        read_result(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[" * 100_000, "no valid JSON"),
+        ('{"schema_version": 1}', "method: Field required.* more"),
+        ('{"schema_version": 2}', "schema version 2 is newer than 1.*upgrade"),
+        ('{"schema_version": "1"}', "schema_version"),
+        ("{}", "no schema_version"),
+        ("[]", "no schema_version"),
+        ('{"schema_version": 1' + "0" * 5000 + "}", "JSON"),
+    ],
+)
+def test_foreign_files_are_explained(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "foreign.json").write_text(text)
+    with pytest.raises(DataError, match=words):
+        read_result(tmp_path / "foreign.json")
+
+
+def test_a_truncated_file_is_detected_at_any_length(tmp_path: Path) -> None:
+    write_result(make_result(), tmp_path / "a.json")
+    whole = (tmp_path / "a.json").read_bytes().rstrip()
+    for length in range(0, len(whole), 997):
+        (tmp_path / "cut.json").write_bytes(whole[:length])
+        with pytest.raises(DataError, match="cut"):
+            read_result(tmp_path / "cut.json")
+
+
+def test_a_missing_file_and_folder_are_explained(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        read_result(tmp_path / "missing.json")
+    with pytest.raises(DataError, match="no such folder"):
+        load_results(tmp_path / "missing")
+
+
+def test_whole_counts_beyond_double_precision_are_refused() -> None:
+    content = copy.deepcopy(CONTENT)
+    content["points"][0]["readouts"]["head"]["confusion"][0][0] = 2**63
+    with pytest.raises(ValidationError):
+        Result.model_validate(content)
+
+
+def test_the_path_tells_experiments_apart_and_repetitions_not(tmp_path: Path) -> None:
+    one = make_result(seed=3)
+    path = submission_path(tmp_path, one)
+    assert path.parent == tmp_path / "submissions" / "lartpc" / "throws" / "smoke"
+    assert path.name == f"supcon-seed3-{fingerprint(experiment(one))}.json"
+    worse = make_result(accuracies={"nominal": 0.5, "throw1": 0.5, "throw2": 0.5}, seed=3)
+    assert submission_path(tmp_path, worse) == path
+    others = [
+        make_result(seed=4),
+        make_result(seed=3, config={"temperature": 0.2}),
+        make_result(seed=3, backbone="small"),
+        make_result(seed=3, version="2"),
+        make_result("simclr", seed=3),
+        make_result(seed=3, shift="crosstalk"),
+        make_result(seed=3, profile="paper"),
+    ]
+    assert len({submission_path(tmp_path, other) for other in [one, *others]}) == 8
+    assert len({fingerprint(experiment(other)) for other in [one, *others]}) == 8
+
+
+def test_load_results_reads_all_in_order_and_refuses_repetitions(tmp_path: Path) -> None:
+    results = [make_result(seed=seed) for seed in (2, 0, 1)]
+    for result in results:
+        write_result(result, submission_path(tmp_path, result))
+    (tmp_path / "submissions" / "notes.txt").write_text("no result")
+    (tmp_path / "submissions" / ".supcon.json.12-ab.partial").write_text("{")
+    assert [result.seed for result in load_results(tmp_path)] == [0, 1, 2]
+    write_result(results[0], tmp_path / "submissions" / "copy.json")
+    with pytest.raises(DataError, match="remove one of them") as caught:
+        load_results(tmp_path)
+    assert "copy.json" in str(caught.value)
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(NubenchError, match="disk is full"):
+        write_result(make_result(), tmp_path / "a.json")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_results_are_immutable() -> None:
+    result = make_result()
+    with pytest.raises(ValidationError, match="frozen"):
+        result.seed = 7
