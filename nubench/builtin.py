@@ -1,0 +1,27 @@
+"""nubench's own plugin: the detectors and data-set cards of the core, through the hooks that anybody uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import TYPE_CHECKING
+
+from nubench.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from nubench.detectors import Detector
+
+
+@hookimpl
+def register_detectors() -> Iterable[Detector]:
+    """The liquid-argon time projection chamber."""
+    from nubench.detectors import LArTPC
+
+    return [LArTPC()]
+
+
+@hookimpl
+def register_datasets() -> Iterable[Traversable]:
+    """The cards in ``datasets/``."""
+    return [card for card in files("nubench_datasets").iterdir() if card.name.endswith(".toml")]

@@ -1,0 +1,139 @@
+"""Data-set cards: a TOML file says all that makes a data set, and what is known to be weak in it."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib.resources.abc import Traversable
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from nubench.errors import DataError, unknown_name
+from nubench.shifts import Name, Shift
+
+Split = Literal["train", "val", "adapt", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "adapt", "test")
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Normalisation(_Model):
+    """The network sees ``(raw - offset) / scale``; fixed by the card from the source, the same for every target."""
+
+    offset: float
+    scale: float = Field(gt=0)
+    unit: str
+    how: str
+
+
+class ParticleClass(_Model):
+    """One class: its Particle Data Group codes (drawn equally) and its kinetic-energy range in MeV."""
+
+    name: Name
+    pdg: tuple[int, ...] = Field(min_length=1)
+    kinetic_energy_mev: tuple[float, float]
+
+
+class Truth(_Model):
+    """What Geant4 is asked to simulate."""
+
+    material: str
+    density_g_cm3: float
+    physics_list: str
+    production_cut_cm: float = Field(gt=0)
+    vertex_min_cm: tuple[float, float, float]
+    vertex_max_cm: tuple[float, float, float]
+    seed: int
+
+
+class Sizes(_Model):
+    """Events of each class generated for a split, before events with too few hits are dropped."""
+
+    train: int = Field(gt=0)
+    val: int = Field(gt=0)
+    adapt: int = Field(gt=0)
+    test: int = Field(gt=0)
+
+
+class Card(_Model):
+    """A data set, whole.
+
+    Attributes:
+        name, version, title, description, weak_points: what it is and what is known to be weak in it.
+        detector: name of the response.
+        classes: the particle classes; their order is the label.
+        minimum_hits: an event with fewer hits at a shift point is not in that point's file.
+        noise_seed: seed of the electronics noise, the same for all points.
+        nominal: the nominal detector parameters, all of them.
+        sizes: events a class and split, by profile.
+        shifts: the axes along which the detector moves.
+    """
+
+    name: Name
+    version: int = Field(ge=1)
+    title: str
+    description: str
+    weak_points: tuple[str, ...]
+    sources: tuple[str, ...]
+    detector: Name
+    voxel_size_cm: float = Field(gt=0)
+    minimum_hits: int = Field(ge=1)
+    noise_seed: int
+    normalisation: Normalisation
+    truth: Truth
+    classes: tuple[ParticleClass, ...] = Field(min_length=2)
+    nominal: dict[str, float | str]
+    sizes: dict[str, Sizes]
+    shifts: tuple[Shift, ...]
+
+    @model_validator(mode="after")
+    def _points_move_known_parameters(self) -> Card:
+        for shift in self.shifts:
+            for point in shift.points:
+                unknown = set(point.parameters) - set(self.nominal)
+                if unknown:
+                    raise ValueError(f"{shift.name}/{point.name} sets {sorted(unknown)}, absent from [nominal]")
+        return self
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes in the order of their labels."""
+        return tuple(particle.name for particle in self.classes)
+
+    def shift(self, name: str) -> Shift:
+        """Find a shift.
+
+        Raises:
+            UsageError: when the card has none of this name.
+        """
+        for shift in self.shifts:
+            if shift.name == name:
+                return shift
+        raise unknown_name("shift", name, [shift.name for shift in self.shifts])
+
+    def sizes_of(self, profile: str) -> Sizes:
+        """Events a class and split of a profile.
+
+        Raises:
+            UsageError: when the card states no sizes for it.
+        """
+        if profile not in self.sizes:
+            raise unknown_name("profile", profile, self.sizes)
+        return self.sizes[profile]
+
+
+def read_card(file: Traversable) -> Card:
+    """Read and check a card.
+
+    Raises:
+        DataError: when the file is not TOML or breaks the schema; the message names file, field and reason.
+    """
+    try:
+        return Card.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+    except tomllib.TOMLDecodeError as error:
+        raise DataError(f"data-set card {file.name} is not valid TOML: {error}") from error
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'card'}: {e['msg']}" for e in error.errors())
+        raise DataError(f"data-set card {file.name} breaks the schema: {problems}") from error

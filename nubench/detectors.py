@@ -1,0 +1,62 @@
+"""A detector turns deposits into events under a set of parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Protocol
+
+from nubench.containers import Deposits, Events, Int64
+
+
+class Detector(Protocol):
+    """The response of one detector, registered through ``register_detectors``.
+
+    Attributes:
+        name: as data-set cards name it.
+        title: one line for listings.
+        feature: what the one feature of a voxel is, with its unit.
+        version: raised with every change of the response that changes events; data built with another
+            version are not used.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    feature: ClassVar[str]
+    version: ClassVar[int]
+
+    def respond(self, deposits: Deposits, event_id: Int64, parameters: Mapping[str, float | str], seed: int) -> Events:
+        """Simulate the detector's response.
+
+        The result for an event depends on its deposits, its id, the parameters and the seed alone: not on the
+        other events of the call, their order or the number of threads. The same event under two sets of
+        parameters sees the same noise.
+
+        Args:
+            deposits: true deposits of E events, cm, MeV and microseconds.
+            event_id: (E,) int64, the key of each event's noise.
+            parameters: every detector parameter by name.
+            seed: of the noise.
+
+        Returns:
+            E events in the same order, some perhaps without a voxel.
+
+        Raises:
+            UsageError: when a parameter is unknown or outside its physical range.
+        """
+        ...
+
+
+class LArTPC:
+    """Liquid-argon time projection chamber with pixelated charge readout, see docs/physics.md."""
+
+    name: ClassVar[str] = "lartpc"
+    title: ClassVar[str] = "liquid-argon time projection chamber, 0.38 cm pixels, 50.4 cm drift"
+    feature: ClassVar[str] = "ADC counts"
+    version: ClassVar[int] = 1
+
+    def respond(self, deposits: Deposits, event_id: Int64, parameters: Mapping[str, float | str], seed: int) -> Events:
+        """Run the chain from quenching to ADC counts; see :meth:`Detector.respond`."""
+        # numba is loaded only when events are simulated: it takes half a second.
+        from nubench.simulation.lartpc import LArTPCParameters, simulate
+
+        return simulate(deposits, event_id, LArTPCParameters.from_mapping(parameters), seed)

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nubench.errors import UsageError
+from nubench.plugins import load_plugins
+
+GOOD = """
+import nubench
+from nubench.methods import Method
+
+class Mine(Method):
+    name = "{name}"
+    title = "mine"
+    ranked_by = "head"
+    def fit(self, data, context): ...
+
+@nubench.hookimpl
+def register_methods():
+    return [Mine]
+"""
+
+
+def _write(folder: Path, text: str, name: str = "mine.py") -> Path:
+    file = folder / name
+    file.write_text(text)
+    return file
+
+
+def test_the_reference_methods_come_through_entry_points() -> None:
+    registry = load_plugins()
+    names = {registered.name for registered in registry.methods()}
+    assert {"classifier", "classifier-augmented", "supcon", "summary-features"} <= names
+    assert registry.failures == []
+    assert registry.method("supcon").plugin.distribution == "nubench"
+
+
+def test_a_file_is_a_plugin(tmp_path: Path) -> None:
+    registry = load_plugins([_write(tmp_path, GOOD.format(name="mine"))])
+    assert registry.method("mine").plugin.distribution == "file"
+
+
+@pytest.mark.parametrize(("allowed", "methods"), [("", set()), ("supcon", {"supcon"}), ("nubench", None)])
+def test_the_allow_list_restricts_installed_plugins(
+    monkeypatch: pytest.MonkeyPatch, allowed: str, methods: set[str] | None
+) -> None:
+    monkeypatch.setenv("NUBENCH_PLUGINS", allowed)
+    found = {registered.name for registered in load_plugins().methods()}
+    assert found == methods if methods is not None else "classifier" in found
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("import nubench\n@nubench.hookimpl\ndef register_methods(wrong): return []", "wrong"),
+        ("import nubench\n@nubench.hookimpl\ndef register_method(): return []", "register_method"),
+        ("import nubench\n@nubench.hookimpl\ndef register_methods(): raise RuntimeError('no luck')", "no luck"),
+    ],
+)
+def test_a_broken_plugin_is_named_and_skipped(tmp_path: Path, text: str, reason: str) -> None:
+    registry = load_plugins([_write(tmp_path, text, "broken.py")])
+
+    assert registry.method("supcon").name == "supcon"
+    assert [failure.name for failure in registry.failures] == ["broken"]
+    assert reason in registry.failures[0].reason
+
+
+def test_a_file_that_cannot_be_imported_is_the_users_mistake(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"broken\.py' cannot be imported: ZeroDivisionError"):
+        load_plugins([_write(tmp_path, "1 / 0", "broken.py")])
+    with pytest.raises(UsageError, match="is not a file"):
+        load_plugins([tmp_path / "absent.py"])
+
+
+def test_two_methods_of_one_name_ask_for_the_distribution(tmp_path: Path) -> None:
+    registry = load_plugins([_write(tmp_path, GOOD.format(name="supcon"))])
+    with pytest.raises(UsageError, match="file:supcon, nubench:supcon"):
+        registry.method("supcon")
+    assert registry.method("nubench:supcon").plugin.distribution == "nubench"
+
+
+def test_an_unknown_name_is_answered_with_near_misses() -> None:
+    registry = load_plugins()
+    with pytest.raises(UsageError, match="unknown method 'supcom'; did you mean 'supcon'"):
+        registry.method("supcom")
+    with pytest.raises(UsageError, match="unknown detector 'lartcp'; did you mean 'lartpc'"):
+        registry.detector("lartcp")
