@@ -1,0 +1,244 @@
+"""Coordinate maps of sparse events: which voxels a strided cell holds and which voxels are neighbours.
+
+The maps depend on coordinates only. They are built once a batch and level and shared by all blocks of the level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from nubench.sparse import coordinates_numba as kernels
+from nubench.sparse.batch import SparseBatch
+from nubench.sparse.compilation import call, kernels_usable
+
+_LIMIT = 2**62
+LARGEST_KERNEL = 31  # the place in the kernel is stored in 16 bits
+
+
+@dataclass(frozen=True, eq=False)
+class Voxels:
+    """Voxel coordinates of a batch at one level, sorted by (event, x, y, z) at every level but the first.
+
+    Attributes:
+        coords: (N, 3) int32 indices in units of the level's voxels.
+        offsets: (B + 1,) int64 rows of the events.
+    """
+
+    coords: Tensor
+    offsets: Tensor
+
+    @cached_property
+    def event(self) -> Tensor:
+        """(N,) int64 event of each voxel."""
+        lengths = self.offsets.diff()
+        return torch.repeat_interleave(lengths, output_size=len(self.coords))
+
+
+@dataclass(frozen=True, eq=False)
+class StrideMap:
+    """Which of N fine voxels each of M coarse voxels holds. "Child j" is entry j of ``children``.
+
+    Attributes:
+        stride: edge of a coarse voxel in fine voxels, K = stride^3.
+        children: (N,) int64 rows of the fine voxels, sorted by parent, then by place in the parent.
+        kernel_index: (N,) int16 place of each child in its parent, x slowest, 0 to K - 1.
+        parent: (N,) int64 coarse row of each child.
+        pointers: (M + 1,) int64; children ``pointers[i]:pointers[i + 1]`` belong to coarse row i.
+    """
+
+    stride: int
+    children: Tensor
+    kernel_index: Tensor
+    parent: Tensor
+    pointers: Tensor
+
+    @cached_property
+    def by_place(self) -> tuple[Tensor, Tensor, list[int]]:
+        """Children grouped by place: their order (N,), its inverse (N,) and the K group sizes."""
+        order = torch.argsort(self.kernel_index, stable=True)
+        inverse = torch.empty_like(order).index_copy_(0, order, torch.arange(len(order), device=order.device))
+        sizes = torch.bincount(self.kernel_index.long(), minlength=self.stride**3)
+        return order, inverse, sizes.tolist()
+
+
+@dataclass(frozen=True, eq=False)
+class NeighbourMap:
+    """Compressed rows of neighbours within a cube; entries of a row are sorted by place.
+
+    Attributes:
+        kernel: odd edge of the cube, K = kernel^3.
+        pointers: (N + 1,) int64; entries ``pointers[i]:pointers[i + 1]`` belong to row i.
+        rows: (E,) int32 neighbouring rows.
+        kernel_index: (E,) int16 place of the neighbour, x slowest; K - 1 - place is the way back.
+    """
+
+    kernel: int
+    pointers: Tensor
+    rows: Tensor
+    kernel_index: Tensor
+
+
+def stride_map(voxels: Voxels, stride: int) -> tuple[Voxels, StrideMap]:
+    """Coarsen voxels by an integer factor (floor division, also for negative indices).
+
+    Args:
+        voxels: N fine voxels in any order within their events.
+        stride: edge of a coarse voxel.
+
+    Returns:
+        The M occupied coarse voxels, sorted by (event, x, y, z), and the map between the two.
+
+    Raises:
+        ValueError: when the coordinates are too far apart for 63-bit keys.
+    """
+    if stride < 1 or stride > LARGEST_KERNEL:
+        raise ValueError(f"stride must be from 1 to {LARGEST_KERNEL}; got {stride}")
+    build = _stride_map_compiled if kernels_usable(voxels.coords) else _stride_map_torch
+    return build(voxels, stride)
+
+
+def neighbour_map(voxels: Voxels, kernel: int) -> NeighbourMap:
+    """Find all pairs of voxels of one event within a cube of odd edge ``kernel``.
+
+    Args:
+        voxels: N voxels sorted by (event, x, y, z), none twice.
+        kernel: edge of the cube.
+
+    Raises:
+        ValueError: when the kernel is even or too large, or the coordinates too far apart for 63-bit keys.
+    """
+    if kernel < 1 or kernel % 2 == 0 or kernel > LARGEST_KERNEL:
+        raise ValueError(f"kernel must be odd and at most {LARGEST_KERNEL}; got {kernel}")
+    build = _neighbour_map_compiled if kernels_usable(voxels.coords) else _neighbour_map_torch
+    return build(voxels, kernel)
+
+
+def _too_far_apart(voxels: Voxels) -> ValueError:
+    low, high = voxels.coords.amin(0).tolist(), voxels.coords.amax(0).tolist()
+    return ValueError(f"voxel coordinates from {low} to {high} are too far apart for 63-bit keys")
+
+
+def _stride_map_compiled(voxels: Voxels, stride: int) -> tuple[Voxels, StrideMap]:
+    coords, offsets = voxels.coords, voxels.offsets
+    size, rows = len(offsets) - 1, len(coords)
+    children = torch.empty(rows, dtype=torch.int64)
+    kernel_index = torch.empty(rows, dtype=torch.int16)
+    parent_offsets = torch.zeros(size + 1, dtype=torch.int64)
+    fits = torch.empty(size, dtype=torch.uint8)
+    call(kernels.order_children, coords, offsets, stride, children, kernel_index, parent_offsets[1:], fits)
+    if not bool(fits.all()):
+        raise _too_far_apart(voxels)
+    parent_offsets.cumsum_(0)
+    cells = int(parent_offsets[-1])
+    parent_coords = torch.empty((cells, 3), dtype=coords.dtype)
+    pointers = torch.empty(cells + 1, dtype=torch.int64)
+    pointers[cells] = rows
+    parent = torch.empty(rows, dtype=torch.int64)
+    call(kernels.fill_parents, coords, offsets, stride, children, parent_offsets, parent_coords, pointers, parent)
+    return Voxels(parent_coords, parent_offsets), StrideMap(stride, children, kernel_index, parent, pointers)
+
+
+def _neighbour_map_compiled(voxels: Voxels, kernel: int) -> NeighbourMap:
+    coords, offsets = voxels.coords, voxels.offsets
+    pointers = torch.zeros(len(coords) + 1, dtype=torch.int64)
+    fits = torch.empty(len(offsets) - 1, dtype=torch.uint8)
+    rows, kernel_index = torch.empty(0, dtype=torch.int32), torch.empty(0, dtype=torch.int16)
+    call(kernels.find_neighbours, coords, offsets, kernel, False, pointers, rows, kernel_index, fits)
+    if not bool(fits.all()):
+        raise _too_far_apart(voxels)
+    pointers.cumsum_(0)
+    edges = int(pointers[-1])
+    rows, kernel_index = torch.empty(edges, dtype=torch.int32), torch.empty(edges, dtype=torch.int16)
+    call(kernels.find_neighbours, coords, offsets, kernel, True, pointers, rows, kernel_index, fits)
+    return NeighbourMap(kernel, pointers, rows, kernel_index)
+
+
+def _keys(voxels: Voxels, coords: Tensor, margin: int) -> tuple[Tensor, list[int]]:
+    """Number the voxels of a batch: (N,) int64 keys, sorted as (event, x, y, z), and the three extents."""
+    low = coords.amin(0)
+    relative = coords - low
+    extents = [int(extent) + 1 + margin for extent in relative.amax(0).tolist()]
+    if (len(voxels.offsets) - 1) * extents[0] * extents[1] * extents[2] >= _LIMIT:
+        raise _too_far_apart(voxels)
+    keys = voxels.event
+    for axis, extent in enumerate(extents):
+        keys = keys * extent + relative[:, axis]
+    return keys, extents
+
+
+def _stride_map_torch(voxels: Voxels, stride: int) -> tuple[Voxels, StrideMap]:
+    coords = voxels.coords.long()
+    cells = torch.div(coords, stride, rounding_mode="floor")
+    place = coords - cells * stride
+    place = (place[:, 0] * stride + place[:, 1]) * stride + place[:, 2]
+    keys, extents = _keys(voxels, cells, 0)
+    if (len(voxels.offsets) - 1) * extents[0] * extents[1] * extents[2] * stride**3 >= _LIMIT:
+        raise _too_far_apart(voxels)
+    _, children = torch.sort(keys * stride**3 + place, stable=True)
+    _, parent, lengths = torch.unique_consecutive(keys[children], return_inverse=True, return_counts=True)
+    pointers = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+    first = children[pointers[:-1]]
+    per_event = torch.bincount(voxels.event[first], minlength=len(voxels.offsets) - 1)
+    parent_offsets = torch.cat([per_event.new_zeros(1), per_event.cumsum(0)])
+    return (
+        Voxels(cells[first].to(voxels.coords.dtype), parent_offsets),
+        StrideMap(stride, children, place[children].to(torch.int16), parent, pointers),
+    )
+
+
+def _neighbour_map_torch(voxels: Voxels, kernel: int) -> NeighbourMap:
+    radius, device = kernel // 2, voxels.coords.device
+    keys, extents = _keys(voxels, voxels.coords.long(), radius)
+    steps = torch.arange(-radius, radius + 1, device=device)
+    shift = ((steps[:, None] * extents[1] + steps) * extents[2]).reshape(-1) - radius
+    first = (keys[:, None] + shift).reshape(-1)
+    begin = torch.searchsorted(keys, first)
+    lengths = torch.searchsorted(keys, first + kernel) - begin
+    edges = int(lengths.sum())
+    line = torch.repeat_interleave(lengths, output_size=edges)
+    within = torch.arange(edges, device=device) - (lengths.cumsum(0) - lengths)[line]
+    rows = begin[line] + within
+    kernel_index = line % kernel**2 * kernel + keys[rows] - first[line]
+    per_row = lengths.view(-1, kernel**2).sum(1)
+    pointers = torch.cat([per_row.new_zeros(1), per_row.cumsum(0)])
+    return NeighbourMap(kernel, pointers, rows.to(torch.int32), kernel_index.to(torch.int16))
+
+
+@dataclass(frozen=True, eq=False)
+class Pyramid:
+    """All coordinate maps of a batch for a backbone: one level a strided convolution.
+
+    Attributes:
+        size: number of events B.
+        levels: the voxels after each strided convolution.
+        strides: the map into each level.
+        neighbours: the neighbour map of each level.
+    """
+
+    size: int
+    levels: Sequence[Voxels]
+    strides: Sequence[StrideMap]
+    neighbours: Sequence[NeighbourMap]
+
+
+def build_pyramid(batch: SparseBatch, strides: Sequence[int], kernel: int) -> Pyramid:
+    """Build the maps of every level.
+
+    Args:
+        batch: the events.
+        strides: stride of the convolution into each level, finest first.
+        kernel: odd edge of the depth-wise kernels at every level.
+    """
+    voxels = Voxels(batch.coords, batch.offsets)
+    levels, stride_maps, neighbours = [], [], []
+    for stride in strides:
+        voxels, into = stride_map(voxels, stride)
+        levels.append(voxels)
+        stride_maps.append(into)
+        neighbours.append(neighbour_map(voxels, kernel))
+    return Pyramid(batch.size, levels, stride_maps, neighbours)
