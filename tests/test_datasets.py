@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nubench import datasets
+from nubench.cards import SPLITS, read_card
+from nubench.datasets import Dataset
+from nubench.errors import DataError
+from nubench.plugins import load_plugins
+from nubench.progress import SilentProgress
+from nubench.shifts import Shift, ShiftPoint
+from nubench.simulation.geant4 import find_data
+
+
+def _open(plugin: Path, cache: Path, processes: int = 2) -> Dataset:
+    registry = load_plugins([plugin])
+    card = read_card(registry.card("tiny").thing)
+    detector = registry.detector(card.detector).thing
+    return Dataset(card, "smoke", detector, cache, find_data(cache), processes)
+
+
+def _points(dataset: Dataset, *names: str) -> tuple[ShiftPoint, ...]:
+    return tuple(p for p in dataset.card.shift("throws").all_points(dataset.card.nominal) if p.name in names)
+
+
+@pytest.fixture(scope="module")
+def built(tiny_plugin: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    dataset = _open(tiny_plugin, tmp_path_factory.mktemp("built"))
+    dataset.build(SPLITS, "throws", _points(dataset, "nominal", "throw2"), SilentProgress())
+    return dataset
+
+
+@pytest.fixture
+def copy(built: Dataset, tmp_path: Path) -> Dataset:
+    """The built data set in a cache that a test may damage."""
+    shutil.copytree(built.cache, tmp_path / "cache")
+    return replace(built, cache=tmp_path / "cache")
+
+
+def _sums(dataset: Dataset) -> dict[str, str]:
+    return {file: record.sha256 for file, record in dataset.manifest().files.items()}
+
+
+def test_what_is_asked_for_is_built_and_nothing_else(built: Dataset) -> None:
+    files = {str(path.relative_to(built.directory)) for path in built.directory.rglob("*.h5")}
+    both = {f"{split}/{point}.h5" for split in ("adapt", "test") for point in ("nominal", "throws/throw2")}
+    assert files == both | {"train/nominal.h5", "val/nominal.h5"} | {f"truth/{split}.h5" for split in SPLITS}
+    assert set(built.manifest().files) == files
+    assert list(built.directory.rglob("*.partial")) == []
+
+
+def test_a_throw_shows_the_same_truth_events_with_other_charge(built: Dataset) -> None:
+    nominal, throw = (built.load("test", "throws", point) for point in _points(built, "nominal", "throw2"))
+    common, first, second = np.intersect1d(nominal.truth.event_id, throw.truth.event_id, return_indices=True)
+    assert len(common) >= 0.9 * len(nominal)
+    assert np.array_equal(nominal.truth.kinetic_energy[first], throw.truth.kinetic_energy[second])
+    assert np.array_equal(nominal.labels[first], throw.labels[second])
+    # throw2 lifts the pedestal by 2.06 sigma: about 60 counts.
+    assert throw.events.features.mean() - nominal.events.features.mean() == pytest.approx(62, abs=5)
+
+
+def test_every_event_has_more_than_three_hits_and_the_others_are_counted(built: Dataset) -> None:
+    for split in SPLITS:
+        point = _points(built, "nominal")[0]
+        events = built.load(split, "throws", point)
+        assert events.events.voxels_per_event.min() > 3
+        _, record = built.record(split, "throws", point)
+        assert record.events + record.dropped == 5 * getattr(built.card.sizes_of("smoke"), split)
+
+
+def test_no_true_kinematics_stand_in_two_splits(built: Dataset) -> None:
+    point = _points(built, "nominal")[0]
+    rows = [built.load(split, "throws", point).truth for split in SPLITS]
+    energies = np.concatenate([truth.kinetic_energy for truth in rows])
+    ids = np.concatenate([truth.event_id for truth in rows])
+    assert len(np.unique(energies)) == len(energies)
+    assert len(np.unique(ids)) == len(ids)
+
+
+def test_finished_files_are_never_built_again(built: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object, **__: object) -> None:
+        raise AssertionError("built again")
+
+    monkeypatch.setattr(datasets, "generate", forbidden)
+    monkeypatch.setattr(datasets, "write_events", forbidden)
+    built.build(SPLITS, "throws", _points(built, "nominal", "throw2"), SilentProgress())
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "delete", "swap"])
+def test_a_damaged_file_is_named_and_made_again_once_removed(copy: Dataset, damage: str) -> None:
+    before = _sums(copy)
+    path = copy.directory / "test/throws/throw2.h5"
+    point = _points(copy, "throw2")[0]
+    content = path.read_bytes()
+    if damage == "flip":
+        path.write_bytes(content[:5000] + bytes([content[5000] ^ 1]) + content[5001:])
+    elif damage == "truncate":
+        path.write_bytes(content[: len(content) // 2])
+    elif damage == "swap":
+        shutil.copy(copy.directory / "test/nominal.h5", path)
+    else:
+        path.unlink()
+
+    with pytest.raises(DataError, match=r"throw2\.h5"):
+        copy.load("test", "throws", point)
+    problems = {file: problem for file, problem in copy.verify() if problem}
+    assert list(problems) == ["test/throws/throw2.h5"]
+
+    path.unlink(missing_ok=True)
+    copy.build(("test",), "throws", (point,), SilentProgress())
+    assert _sums(copy) == before
+    assert copy.load("test", "throws", point).labels.size
+
+
+def test_leftovers_of_a_killed_build_are_not_taken_for_good(copy: Dataset) -> None:
+    before = _sums(copy)
+    (copy.directory / "test/nominal.h5").unlink()
+    leftover = copy.directory / "test/.nominal.h5.1-abcd.partial"
+    leftover.write_bytes(b"half a file")
+    copy.build(("test",), "throws", _points(copy, "nominal"), SilentProgress())
+    assert not leftover.exists()
+    assert _sums(copy) == before
+
+
+def test_a_damaged_manifest_is_named(copy: Dataset) -> None:
+    (copy.directory / "manifest.json").write_text('{"recipe"')
+    with pytest.raises(DataError, match=r"manifest\.json is damaged"):
+        copy.load("test", "throws", _points(copy, "nominal")[0])
+
+
+def test_moved_parameters_are_another_file(copy: Dataset) -> None:
+    shift = copy.card.shift("throws")
+    moved = shift.points[1].model_copy(update={"parameters": {**shift.points[1].parameters, "gain": 4.5}})
+    points = Shift(**{**shift.model_dump(), "points": (moved,)}).all_points(copy.card.nominal)
+    with pytest.raises(DataError, match="was built for other parameters"):
+        copy.load("test", "throws", points[1])
+    before = _sums(copy)
+    copy.build(("test",), "throws", points, SilentProgress())
+    changed = {file for file, checksum in _sums(copy).items() if before.get(file) != checksum}
+    assert changed == {"test/throws/throw2.h5"}
+
+
+def _build_alone(plugin: Path, cache: Path) -> None:
+    dataset = _open(plugin, cache, processes=1)
+    dataset.build(("val",), "throws", _points(dataset, "nominal"), SilentProgress())
+
+
+@pytest.mark.slow
+def test_two_processes_that_build_at_once_both_end_well(built: Dataset, tiny_plugin: Path, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    builders = [context.Process(target=_build_alone, args=(tiny_plugin, tmp_path)) for _ in range(2)]
+    for builder in builders:
+        builder.start()
+    for builder in builders:
+        builder.join(120)
+    assert [builder.exitcode for builder in builders] == [0, 0]
+    # One process or two, alone or beside the other splits: the same bytes come out.
+    built_sums = _sums(built)
+    assert all(built_sums[file] == checksum for file, checksum in _sums(_open(tiny_plugin, tmp_path)).items())
+
+
+def test_removing_a_data_set_leaves_the_others(copy: Dataset) -> None:
+    other = copy.cache / "data" / "other-v1"
+    other.mkdir()
+    copy.remove()
+    assert not copy.directory.exists()
+    assert other.exists()
