@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nubench.simulation.lartpc.drift import DRIFT_LENGTH_CM, PIXEL_PITCH_CM, diffusion_width, drift_velocity
+from nubench.simulation.lartpc.frontend import FrontEnd, front_end_of
 from nubench.simulation.lartpc.induction import (
     BINS_PER_PIXEL,
     DIFFUSION_LEVELS,
@@ -23,10 +24,12 @@ from nubench.simulation.lartpc.induction import (
 from nubench.simulation.lartpc.parameters import LArTPCParameters
 from nubench.simulation.lartpc.pixels import pack_pixel, unpack_pixel
 from nubench.simulation.lartpc.quenching import free_electrons, recombination_of, surviving_fraction
-from nubench.simulation.lartpc.transport import LEAD_TICKS, READ_TICKS, Drift, drift_charge, induce_charge
+from nubench.simulation.lartpc.transport import LEAD_TICKS, READ_TICKS, Drift, drift_charge, induce_charge, read_event
 
 BIRKS = recombination_of(LArTPCParameters())
 BOX = recombination_of(LArTPCParameters(recombination="box"))
+# Without threshold and noise no pixel is left out.
+EVERY_PIXEL = FrontEnd(4.0, 0.1, 288.0, 1300.0, 580.0, 0.0, 0.0, 0.0, 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +197,9 @@ def test_late_and_empty_deposits_are_left_out() -> None:
 
 def test_induced_charge_adds_up_to_what_arrives(table: InductionTable) -> None:
     where, offset, charge = drifted([-30.0, -4.0, 640.0], [20.0, 3.0, 655.0], energy=100.0)
-    slots, begins, induced = induce_charge(where, offset, charge, table.charge, table.rings)
+    slots, begins, induced = induce_charge(
+        where, offset, charge, table.charge, table.peak, table.rings, np.uint64(1), EVERY_PIXEL
+    )
     assert induced.sum(dtype=float) == pytest.approx(charge.sum(), rel=1e-4)
     assert len(np.unique(slots[:, 0])) == len(slots)
     assert np.array_equal(np.diff(begins), slots[:, 2] - slots[:, 1])
@@ -202,7 +207,23 @@ def test_induced_charge_adds_up_to_what_arrives(table: InductionTable) -> None:
     assert slots[:, 2].max() <= READ_TICKS
 
 
+def test_pixels_without_a_window_cannot_trigger(table: InductionTable) -> None:
+    """What the shortcut leaves out is what the front end would not have recorded, bit for bit."""
+    where, offset, charge = drifted([-30.0, -4.0, 640.0], [20.0, 3.0, 655.0], energy=100.0)
+    front_end, key = front_end_of(LArTPCParameters()), np.uint64(7)
+    windows = [
+        induce_charge(where, offset, charge, table.charge, table.peak, table.rings, key, settings)
+        for settings in (EVERY_PIXEL, front_end)
+    ]
+    assert len(windows[1][2]) < 0.7 * len(windows[0][2])
+    all_pixels, seen = (read_event(*window, key, front_end) for window in windows)
+    assert len(seen[0]) > 100
+    assert all(np.array_equal(first, second) for first, second in zip(all_pixels, seen, strict=True))
+
+
 def test_memory_goes_with_the_charge(table: InductionTable) -> None:
     where, offset, charge = drifted([0.5, 0.0, 640.0], [0.5, 20.0, 640.0], energy=40.0)
-    slots, _, induced = induce_charge(where, offset, charge, table.charge, table.rings)
+    slots, _, induced = induce_charge(
+        where, offset, charge, table.charge, table.peak, table.rings, np.uint64(1), EVERY_PIXEL
+    )
     assert len(induced) < 130 * len(slots)

@@ -141,6 +141,15 @@ def _highest_sum(charge: Float32) -> float:
 
 
 @njit(cache=True, nogil=True)
+def may_trigger(highest_sum: float, key: np.uint64, pixel: np.uint64, front_end: FrontEnd) -> bool:
+    """Tell whether a pixel can record a hit if no more than ``highest_sum`` electrons ever are on it at once."""
+    sigma = math.hypot(front_end.uncorrelated_noise, front_end.discriminator_noise)
+    noise, _ = normal_pair(key, pixel, _PURPOSE_RESET, np.uint64(0))
+    lowest = front_end.discriminator_threshold - _NEGLIGIBLE_SIGMAS * sigma
+    return noise * front_end.reset_noise + highest_sum >= lowest
+
+
+@njit(cache=True, nogil=True)
 def read_pixel(
     charge: Float32,
     first_tick: int,
@@ -178,10 +187,10 @@ def read_pixel(
     words = (np.uint64(0), np.uint64(0))
     block = -1
     busy_until = begin_tick
+    if not may_trigger(_highest_sum(charge), key, pixel, front_end):
+        return 0
     noise, _ = normal_pair(key, pixel, _PURPOSE_RESET, np.uint64(trial))
     collected = noise * front_end.reset_noise
-    if collected + _highest_sum(charge) < walk_above:
-        return 0
     buffered = 0.0
     while tick < end_tick and hits < MAX_HITS_PER_PIXEL:
         resting = 0

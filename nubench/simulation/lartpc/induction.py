@@ -58,10 +58,12 @@ class InductionTable:
         charge: (levels, phases, bins, bins, ticks) float32, share of the electrons that a tick sees. Bins count the
             distance to the pixel's centre in either transverse direction. Tick number WINDOW_TICKS is the one in which
             undiffused charge arrives.
+        peak: (levels, phases, bins, bins) float32, largest share that has been induced by the end of any tick.
         rings: (levels,) int64, rings of neighbours that are read out around a crossed pixel.
     """
 
     charge: Float32
+    peak: Float32
     rings: Int64
 
 
@@ -157,7 +159,8 @@ def induction_table(transverse_diffusion: float, longitudinal_diffusion: float, 
             edges = smeared[:, :, PHASES - 1 - phase :: PHASES][:, :, : WINDOW_TICKS + ticks_after + 1]
             # The little that diffusion brings in before the window counts to its first tick.
             charge[level, phase] = np.diff(edges[:, :, 1:], axis=2, prepend=0.0)
-    return InductionTable(charge, rings)
+    peak = np.maximum(np.cumsum(charge, axis=4).max(axis=4), 0.0)
+    return InductionTable(charge, peak, rings)
 
 
 def _smear_in_time(cumulative: Float64, step: float, sigma: float) -> Float64:

@@ -160,8 +160,10 @@ def _event_simulation(
             for column in (deposits.start, deposits.end, deposits.energy, deposits.time)
         )
         where, offset, charge = drift_charge(start, end, energy, time, recombination, drift)
-        slots, begins, induced = induce_charge(where, offset, charge, table.charge, table.rings)
         key = np.uint64(event_key(np.uint64(seed), event_id[event].astype(np.uint64)))
+        slots, begins, induced = induce_charge(
+            where, offset, charge, table.charge, table.peak, table.rings, key, front_end
+        )
         pixel, tick, sampled = read_event(slots, begins, induced, key, front_end)
         order = np.lexsort((pixel, tick))
         return pixel[order], tick[order], sampled[order]

@@ -20,6 +20,7 @@ from nubench.simulation.lartpc.frontend import (
     TICK_US,
     FrontEnd,
     hits_above_pedestal,
+    may_trigger,
     read_pixel,
 )
 from nubench.simulation.lartpc.induction import BINS_PER_PIXEL, DIFFUSION_LEVELS, PHASES, WINDOW_TICKS
@@ -38,6 +39,7 @@ LEAD_TICKS = 100
 LATEST_TIME_US = 1e6
 """Deposits farther from the primary's birth are left out before their ticks are counted."""
 
+_ROUNDING = 1.001
 _BIN_CM = PIXEL_PITCH_CM / BINS_PER_PIXEL
 
 
@@ -234,27 +236,62 @@ def _add_scaled(target: Float32, begin: int, source: Float32, source_begin: int,
 
 
 @njit(cache=True, nogil=True)
+def _highest_sums(
+    where: Int64, offset: Float64, charge: Float64, peak: Float32, rings: Int64, runs: Int64, nearby: Int64, slots: int
+) -> Float64:
+    """Bound the charge that is ever on each pixel by the sum of what each step brings at its best moment."""
+    bins = peak.shape[2]
+    peaks = peak.reshape(-1)
+    highest = np.zeros(slots)
+    for run in range(len(nearby)):
+        for step in range(runs[run], runs[run + 1]):
+            ring = rings[where[step, 3]]
+            block = (where[step, 3] * PHASES + where[step, 4]) * bins
+            neighbour = 0
+            for ring_y in range(-ring, ring + 1):
+                bin_y = _bin_of(offset[step, 0] - ring_y * PIXEL_PITCH_CM, bins)
+                for ring_z in range(-ring, ring + 1):
+                    bin_z = _bin_of(offset[step, 1] - ring_z * PIXEL_PITCH_CM, bins)
+                    highest[nearby[run, neighbour]] += charge[step] * peaks[(block + bin_y) * bins + bin_z]
+                    neighbour += 1
+    return highest
+
+
+@njit(cache=True, nogil=True)
 def induce_charge(
-    where: Int64, offset: Float64, charge: Float64, table: Float32, rings: Int64
+    where: Int64,
+    offset: Float64,
+    charge: Float64,
+    table: Float32,
+    peak: Float32,
+    rings: Int64,
+    key: np.uint64,
+    front_end: FrontEnd,
 ) -> tuple[Int64, Int64, Float32]:
     """Add up what the steps induce on the pixels around them.
 
+    Four pixels in five see so little that they cannot trigger, whatever their noise; they get no window.
+
     Args:
         where, offset, charge: from :func:`drift_charge`.
-        table: (levels, phases, bins, bins, ticks) from :class:`~nubench.simulation.lartpc.induction.InductionTable`.
-        rings: (levels,) rings of neighbours.
+        table, peak, rings: from :class:`~nubench.simulation.lartpc.induction.InductionTable`.
+        key: the event's key.
+        front_end: the settings.
 
     Returns:
         (P, 3) packed pixel, first and end tick of its window; (P + 1,) where each window begins in the last, the
-        (sum of ticks,) induced charge in electrons a tick.
+        (sum of ticks,) induced charge in electrons a tick. A window without ticks is a pixel that cannot trigger.
     """
     ticks = table.shape[4]
     bins = table.shape[2]
     shares = table.reshape(-1)
     slots, runs, nearby = _find_windows(where, rings, ticks)
+    highest = _highest_sums(where, offset, charge, peak, rings, runs, nearby, len(slots))
     begins = np.zeros(len(slots) + 1, np.int64)
     for slot in range(len(slots)):
-        begins[slot + 1] = begins[slot] + max(slots[slot, 2] - slots[slot, 1], 0)
+        # The bound is widened by more than the single precision of the sums it bounds.
+        seen = may_trigger(highest[slot] * _ROUNDING + 1.0, key, np.uint64(slots[slot, 0]), front_end)
+        begins[slot + 1] = begins[slot] + (max(slots[slot, 2] - slots[slot, 1], 0) if seen else 0)
     induced = np.zeros(begins[-1], np.float32)
     for run in range(len(nearby)):
         for step in range(runs[run], runs[run + 1]):
@@ -269,9 +306,11 @@ def induce_charge(
             for ring_y in range(-ring, ring + 1):
                 bin_y = _bin_of(offset[step, 0] - ring_y * PIXEL_PITCH_CM, bins)
                 for ring_z in range(-ring, ring + 1):
-                    bin_z = _bin_of(offset[step, 1] - ring_z * PIXEL_PITCH_CM, bins)
                     slot = nearby[run, neighbour]
                     neighbour += 1
+                    if begins[slot + 1] == begins[slot]:
+                        continue
+                    bin_z = _bin_of(offset[step, 1] - ring_z * PIXEL_PITCH_CM, bins)
                     _add_scaled(
                         induced,
                         begins[slot] + first - slots[slot, 1],
@@ -304,6 +343,8 @@ def read_event(
     charge = np.empty(capacity, np.float64)
     used = 0
     for slot in range(len(slots)):
+        if begins[slot + 1] == begins[slot]:
+            continue
         if used + MAX_HITS_PER_PIXEL > len(pixel):
             pixel = np.concatenate((pixel, np.empty_like(pixel)))
             tick = np.concatenate((tick, np.empty_like(tick)))
