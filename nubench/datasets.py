@@ -19,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -49,11 +50,20 @@ _EVENTS_A_CHUNK: Final = 512
 
 
 class FileRecord(BaseModel):
-    """One finished file: its checksum, size, number of events, those dropped, and a digest of what made it."""
+    """One finished file.
+
+    Attributes:
+        sha256: of the file, which says whether it is the one that was built.
+        content: SHA-256 of the events alone, the same whatever wrote the file; empty for deposits.
+        size: bytes.
+        events, dropped: events in it, and those with too few hits.
+        key: digest of what made it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sha256: str
+    content: str
     size: int
     events: int
     dropped: int
@@ -79,6 +89,13 @@ class Dataset:
     cache: Path
     data: Geant4Data
     processes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.card.voxel_size_cm != self.detector.voxel_size_cm:
+            raise DataError(
+                f"data-set card {self.card.name!r} states voxel_size_cm = {self.card.voxel_size_cm}; "
+                f"the detector {self.detector.name!r} has {self.detector.voxel_size_cm}"
+            )
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -116,9 +133,8 @@ class Dataset:
         try:
             return Manifest.model_validate_json(file.read_bytes())
         except ValidationError as error:
-            raise DataError(
-                f"{file} is damaged; remove the data set with `nubench data remove {self.card.name}`"
-            ) from error
+            remove = f"nubench data remove {self.card.name} --profile {self.profile}"
+            raise DataError(f"{file} is damaged; remove the data set with `{remove}`") from error
 
     def build(self, splits: Iterable[Split], shift: str, points: Iterable[ShiftPoint], progress: Progress) -> None:
         """Make the files of these splits and points that are not there yet.
@@ -174,6 +190,19 @@ class Dataset:
             else:
                 yield file, None
 
+    def repeated_kinematics(self) -> int:
+        """Count the events whose particle, energy, vertex and direction stand in more than one split."""
+        rows = []
+        for split in SPLITS:
+            if f"{split}/{NOMINAL}.h5" in self.manifest().files:
+                truth = read_events(self.directory / f"{split}/{NOMINAL}.h5").truth
+                kinematics = np.column_stack([truth.pdg, truth.kinetic_energy, truth.vertex, truth.direction])
+                rows.append(np.unique(kinematics, axis=0))
+        if not rows:
+            return 0
+        _, counts = np.unique(np.concatenate(rows), axis=0, return_counts=True)
+        return int(np.sum(counts[counts > 1]))
+
     def remove(self) -> None:
         """Delete the data set from the cache."""
         if self.directory.exists():
@@ -225,7 +254,7 @@ class Dataset:
 
             source = provenance(self.data, truth.physics_list, truth.production_cut_cm, truth.seed)
             write_truth(self.directory / file, chunks(), self.card.class_names, dict(source))
-        self._finish(file, key, events=count, dropped=0)
+        self._finish(file, key, "", events=count, dropped=0)
 
     def _build_events(self, split: Split, shift: str, point: ShiftPoint, progress: Progress) -> None:
         file, key = self._file_and_key(split, shift, point)
@@ -260,16 +289,23 @@ class Dataset:
                     yield LabelledEvents(events, chunk.labels, chunk.primaries).select(enough)
                     task.advance(len(events))
 
-            kept = write_events(self.directory / file, chunks(), attributes)
-        self._finish(file, key, events=kept, dropped=generated - kept)
+            kept, content = write_events(self.directory / file, chunks(), attributes)
+        self._finish(file, key, content, events=kept, dropped=generated - kept)
 
-    def _finish(self, file: str, key: str, events: int, dropped: int) -> None:
+    def _finish(self, file: str, key: str, content: str, events: int, dropped: int) -> None:
         path = self.directory / file
-        record = FileRecord(sha256=sha256_of(path), size=path.stat().st_size, events=events, dropped=dropped, key=key)
+        record = FileRecord(
+            sha256=sha256_of(path),
+            content=content,
+            size=path.stat().st_size,
+            events=events,
+            dropped=dropped,
+            key=key,
+        )
         manifest = self.manifest()
         manifest.files[file] = record
-        content = json.dumps(manifest.model_dump(mode="json"), indent=2, sort_keys=True)
-        write_atomically(self.directory / "manifest.json", content.encode())
+        text = json.dumps(manifest.model_dump(mode="json"), indent=2, sort_keys=True)
+        write_atomically(self.directory / "manifest.json", text.encode())
 
 
 def particle_gun(card: Card) -> ParticleGun:

@@ -15,6 +15,7 @@ class Detector(Protocol):
         name: as data-set cards name it.
         title: one line for listings.
         feature: what the one feature of a voxel is, with its unit.
+        voxel_size_cm: edge of a voxel.
         version: raised with every change of the response that changes events; data built with another
             version are not used.
     """
@@ -22,6 +23,7 @@ class Detector(Protocol):
     name: ClassVar[str]
     title: ClassVar[str]
     feature: ClassVar[str]
+    voxel_size_cm: ClassVar[float]
     version: ClassVar[int]
 
     def respond(self, deposits: Deposits, event_id: Int64, parameters: Mapping[str, float | str], seed: int) -> Events:
@@ -52,6 +54,7 @@ class LArTPC:
     name: ClassVar[str] = "lartpc"
     title: ClassVar[str] = "liquid-argon time projection chamber, 0.38 cm pixels, 50.4 cm drift"
     feature: ClassVar[str] = "ADC counts"
+    voxel_size_cm: ClassVar[float] = 0.38
     version: ClassVar[int] = 1
 
     def respond(self, deposits: Deposits, event_id: Int64, parameters: Mapping[str, float | str], seed: int) -> Events:

@@ -41,7 +41,7 @@ PROFILES = {
             title="first contact and continuous integration: 2 CPU cores, minutes, data included",
             backbone="tiny",
             seeds=3,
-            views=160_000,
+            views=80_000,
             batch_size=128,
         ),
         Profile(
@@ -49,7 +49,7 @@ PROFILES = {
             title="2 CPU cores, up to 30 minutes a training; accuracies start to mean something",
             backbone="tiny",
             seeds=3,
-            views=1_200_000,
+            views=600_000,
             batch_size=128,
         ),
         Profile(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 
@@ -54,6 +54,17 @@ def _synthetic_events(count: int, seed: int, classes: int = 3) -> LabelledEvents
 def synthetic_events() -> Callable[..., LabelledEvents]:
     """A function (count, seed, classes=3) -> labelled events that are learnt in a few steps."""
     return _synthetic_events
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Tiny batches: threads would spend their time waiting for each other where other tests share the cores."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

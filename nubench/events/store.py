@@ -6,6 +6,7 @@ a newer schema is refused with its name and the reason.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -76,16 +77,18 @@ class TruthChunk:
     deposits: Deposits
 
 
-def write_events(path: Path, chunks: Iterable[LabelledEvents], attributes: EventAttributes) -> int:
+def write_events(path: Path, chunks: Iterable[LabelledEvents], attributes: EventAttributes) -> tuple[int, str]:
     """Write events in order, as they come; memory holds one chunk.
 
     Returns:
-        The number of events written.
+        The number of events written, and the SHA-256 of their content (voxels, features, labels), which depends
+        neither on the chunks nor on how HDF5 stores them.
 
     Raises:
         NubenchError: when the disk is full or cannot be written; no file is left.
     """
     count = 0
+    digests = {name: hashlib.sha256() for name in ("lengths", "coords", "features", "labels")}
 
     def write(partial: Path) -> None:
         nonlocal count
@@ -98,6 +101,9 @@ def write_events(path: Path, chunks: Iterable[LabelledEvents], attributes: Event
                 )
                 _append(tables, _truth_columns(chunk.truth))
                 lengths.append(chunk.events.voxels_per_event)
+                columns = (lengths[-1], chunk.events.coords, chunk.events.features, chunk.labels)
+                for digest, column in zip(digests.values(), columns, strict=True):
+                    digest.update(np.ascontiguousarray(column).tobytes())
                 count += len(chunk)
             file["offsets"] = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
             file.attrs["schema_version"] = SCHEMA_VERSION
@@ -110,7 +116,7 @@ def write_events(path: Path, chunks: Iterable[LabelledEvents], attributes: Event
             file.attrs["provenance"] = json.dumps(attributes.provenance, sort_keys=True)
 
     write_atomically(path, write)
-    return count
+    return count, hashlib.sha256(b"".join(digest.digest() for digest in digests.values())).hexdigest()
 
 
 def read_attributes(path: Path) -> EventAttributes:

@@ -35,9 +35,12 @@ def test_events_come_back_as_they_were_whatever_the_chunks(tmp_path: Path, synth
     events = synthetic_events(30, 2)
     pieces = [events.select(np.arange(a, b)) for a, b in ((0, 7), (7, 7), (7, 30))]
 
-    count = write_events(tmp_path / "events.h5", iter(pieces), ATTRIBUTES)
+    count, content = write_events(tmp_path / "events.h5", iter(pieces), ATTRIBUTES)
     back = read_events(tmp_path / "events.h5")
 
+    assert (count, content) == write_events(tmp_path / "again.h5", [events], ATTRIBUTES)
+    changed = LabelledEvents(events.events, (events.labels + 1) % 3, events.truth)
+    assert write_events(tmp_path / "changed.h5", [changed], ATTRIBUTES)[1] != content
     assert count == 30
     for name in ("offsets", "coords", "features"):
         assert np.array_equal(getattr(back.events, name), getattr(events.events, name))
@@ -71,7 +74,7 @@ def test_the_layout_is_the_documented_contract(file: Path) -> None:
 
 
 def test_no_events_make_a_readable_file(tmp_path: Path) -> None:
-    assert write_events(tmp_path / "none.h5", [], ATTRIBUTES) == 0
+    assert write_events(tmp_path / "none.h5", [], ATTRIBUTES)[0] == 0
     assert len(read_events(tmp_path / "none.h5")) == 0
 
 

@@ -1,0 +1,68 @@
+# Two commands matter: `make run` (first contact) and `make test` (everything that is tested).
+# Both make a virtual environment in .venv on first use and find it again afterwards.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+RUN_ARGUMENTS ?= --method supcon --shift throws
+
+.PHONY: help run test quick-test benchmark lint format leaderboards clean check-python
+
+help: ## show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+run: $(VENV)/.installed ## the first command: real Geant4 events to a leaderboard, in minutes
+	$(BIN)/nubench run $(RUN_ARGUMENTS)
+
+test: $(VENV)/.installed-test lint ## everything: format, types, tests
+	$(BIN)/python -m pytest
+
+quick-test: $(VENV)/.installed-test ## the tests that take seconds
+	$(BIN)/python -m pytest -m "not slow"
+
+benchmark: $(VENV)/.installed-test ## speed, measured with pytest-benchmark
+	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only
+
+lint: $(VENV)/.installed-test ## format and types, without changing anything
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-test ## put the code in format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+leaderboards: $(VENV)/.installed ## what stands in leaderboards/: three seeds of the reference methods, resumed if cut
+	$(BIN)/nubench run --shift throws --seeds 3 --method summary-features --method summary-features-shape-only \
+	  --method summary-features-voxel-count --method summary-features-minimum-subtracted \
+	  --method classifier --method classifier-augmented --method supcon
+
+clean: ## remove the virtual environment and what tools left behind; data in the cache stay
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+
+check-python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "nubench needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true)."; \
+	  echo "Install one, or name it: make PYTHON=python3.12 run"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "'$(PYTHON)' lacks the module venv (on Debian and Ubuntu: apt install python3-venv)."; exit 1; }
+
+$(VENV)/bin/python: | check-python
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(call install,.)
+
+$(VENV)/.installed-test: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(call install,.[test])
+	@touch $(VENV)/.installed
+
+# An editable installation, so that a changed file takes effect without another install.
+define install
+	@echo "Installing nubench and what it needs into $(VENV) (1 to 2 GB with a CPU build of torch; a few minutes the first time) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '$(1)' || { \
+	  echo; echo "The installation failed. The lines above name the package. Usual causes: no network"; \
+	  echo "(pip needs a package index), a full disk, or no wheel of that package for this Python and platform."; \
+	  exit 1; }
+	@touch $@
+endef

@@ -1,0 +1,5 @@
+"""`python -m nubench`."""
+
+from nubench.cli import main
+
+main()

@@ -1,0 +1,87 @@
+"""What a result records of where it was made: machine, packages, code."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import resource
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+import psutil
+
+import nubench
+from nubench.result_schema import Environment
+
+_PACKAGES: Final = ("torch", "numpy", "numba", "scikit-learn", "h5py", "calzone", "pluggy", "pydantic")
+# Parts of the package that cannot change a score.
+_NOT_SCORING: Final = ("cli.py", "progress.py", "leaderboard", "plugins.py", "environment.py")
+
+
+def describe(device: str) -> Environment:
+    """Describe this machine and installation; ``device`` is where the network ran."""
+    return Environment(
+        python=platform.python_version(),
+        platform=platform.platform(terse=True),
+        processor=_processor(),
+        cpu_count=os.cpu_count() or 1,
+        device=device,
+        packages={name: version(name) for name in _PACKAGES},
+        git_revision=git_revision(),
+        nubench=nubench.__version__,
+    )
+
+
+def git_revision() -> str | None:
+    """The commit of the checkout that nubench runs from, ``-dirty`` appended where files differ; None outside one."""
+    root = Path(nubench.__file__).parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        revision = _git(root, "rev-parse", "HEAD")
+        dirty = _git(root, "status", "--porcelain", "--", "nubench", "plugins", "datasets")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return revision + ("-dirty" if dirty else "")
+
+
+def code_digest(plugin: ModuleType) -> str:
+    """SHA-256 over all code that can change a score: nubench's own and the plugin's file."""
+    digest = hashlib.sha256()
+    root = Path(nubench.__file__).parent
+    files = [f for f in sorted(root.rglob("*.py")) if f.relative_to(root).parts[0] not in _NOT_SCORING]
+    if plugin.__file__ is not None:
+        files.append(Path(plugin.__file__))
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def peak_memory_mb() -> float:
+    """Largest resident memory of this process so far, MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def cpu_seconds() -> float:
+    """Processor time of this process and its finished children, in seconds."""
+    times = psutil.Process().cpu_times()
+    return float(times.user + times.system + times.children_user + times.children_system)
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _git(root: Path, *arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True).stdout.strip()

@@ -1,0 +1,345 @@
+"""One run from data to result: build what is missing, train, score at every shift point, record.
+
+Finished work is found again: a training by its method, settings, data, backbone, seed and code; a result by that and
+the shift.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from nubench import environment
+from nubench.cards import Card, Split, read_card
+from nubench.containers import LabelledEvents
+from nubench.datasets import Dataset
+from nubench.errors import PluginError, UsageError, unknown_name
+from nubench.evaluation.scoring import Evaluator
+from nubench.methods import Context, Method, Model, TrainingView
+from nubench.plugins import PluginRegistry, Registered
+from nubench.profiles import Profile, profile_called
+from nubench.progress import Progress
+from nubench.result_schema import (
+    Backbone,
+    Cost,
+    PointResult,
+    Result,
+    Training,
+)
+from nubench.result_schema import Dataset as DatasetRecord
+from nubench.result_schema import Method as MethodRecord
+from nubench.result_schema import Profile as ProfileRecord
+from nubench.result_schema import Progress as ProgressRecord
+from nubench.result_schema import Shift as ShiftRecord
+from nubench.results import read_result, write_result
+from nubench.shifts import NOMINAL, Shift, ShiftPoint
+from nubench.simulation.geant4 import find_data
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks to be run.
+
+    Attributes:
+        method, shift, profile: their names.
+        dataset: name of the card, or None for the one that has the shift.
+        settings: values of the method's settings, as text or typed.
+        backbone: preset, or None for the profile's.
+        engine: of the sparse convolutions.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+    """
+
+    method: str
+    shift: str
+    profile: str = "smoke"
+    dataset: str | None = None
+    settings: Mapping[str, Any] | None = None
+    backbone: str | None = None
+    engine: str = "native"
+    device: str = "auto"
+
+
+class Runner:
+    """A request whose names are all resolved; nothing is built or trained before :meth:`run`.
+
+    Raises:
+        UsageError: when a name does not exist or a setting cannot be accepted.
+    """
+
+    def __init__(
+        self, request: Request, registry: PluginRegistry, cache: Path, progress: Progress, processes: int | None
+    ):
+        self.profile: Profile = profile_called(request.profile)
+        self.registered: Registered[type[Method]] = registry.method(request.method)
+        self.card: Card = find_card(registry, request.dataset, request.shift)
+        self.shift: Shift = self.card.shift(request.shift)
+        self.config = make_config(self.registered.thing, self.profile, request.settings or {})
+        self.backbone_preset = _known_backbone(request.backbone or self.profile.backbone)
+        self.engine = _known_engine(request.engine)
+        self.device = choose_device(request.device)
+        self.points: Sequence[ShiftPoint] = self.shift.all_points(self.card.nominal)
+        self._cache, self._progress = cache, progress
+        self.dataset = Dataset(
+            card=self.card,
+            profile=self.profile.name,
+            detector=registry.detector(self.card.detector).thing,
+            cache=cache,
+            data=find_data(cache),
+            processes=processes,
+        )
+        self._train: LabelledEvents | None = None
+        self._val: LabelledEvents | None = None
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """The splits that the method needs."""
+        unlabelled: tuple[Split, ...] = ("adapt",) if self.registered.thing.target_access == "unlabelled" else ()
+        return ("train", "val", *unlabelled, "test")
+
+    def run(self, seed: int) -> Result:
+        """Build, train and score with one seed; a finished result is read again.
+
+        Raises:
+            NubenchError: when something cannot go on; what was finished stays and is continued the next time.
+        """
+        self.dataset.build(self.splits, self.shift.name, self.points, self._progress)
+        start, cpu_start = time.monotonic(), environment.cpu_seconds()
+        result_file = self._cache / "results" / f"{self._key(seed, 'result', shift=True)}.json"
+        if result_file.exists():
+            self._progress.say(f"{self.config_title} seed {seed}: finished before, read from {result_file}")
+            return read_result(result_file)
+        target_access = self.registered.thing.target_access
+        if target_access == "none":
+            model, evaluator, view = self._fit(seed, None)
+            points = [self._score(evaluator, point) for point in self.points]
+            validation = evaluator.validate(view)
+        else:
+            points = []
+            for point in self.points:
+                model, evaluator, view = self._fit(seed, point)
+                points.append(self._score(evaluator, point))
+                if point.name == NOMINAL:
+                    validation = evaluator.validate(view)
+        result = Result(
+            method=self._method_record(),
+            dataset=self._dataset_record(),
+            shift=ShiftRecord(name=self.shift.name, points=tuple(point.name for point in self.points)),
+            backbone=Backbone(
+                preset=self.backbone_preset,
+                parameters=model.backbone_parameters,
+                embedding_size=evaluator.embedding_size or 0,
+            )
+            if self.registered.thing.uses_backbone
+            else None,
+            engine=self.engine if self.registered.thing.uses_backbone else None,
+            profile=ProfileRecord(
+                name=self.profile.name,
+                settings={**self.profile.model_dump(), "sizes": self.card.sizes_of(self.profile.name).model_dump()},
+            ),
+            seed=seed,
+            points=tuple(points),
+            validation=validation,
+            training=_training_record(self.registered.name, model),
+            cost=Cost(
+                wall_seconds=round(time.monotonic() - start, 3),
+                cpu_seconds=round(environment.cpu_seconds() - cpu_start, 3),
+                device_seconds=None,
+                peak_memory_mb=round(environment.peak_memory_mb(), 1),
+                parameters=model.number_of_parameters,
+            ),
+            environment=environment.describe(self.device),
+            created=datetime.now(UTC),
+        )
+        write_result(result, result_file)
+        return result
+
+    @property
+    def config_title(self) -> str:
+        """The method's name, for messages."""
+        return self.registered.name
+
+    def _fit(self, seed: int, target: ShiftPoint | None) -> tuple[Model, Evaluator, TrainingView]:
+        import torch
+
+        method = self.registered.thing
+        directory = (
+            self._cache / "trainings" / self._key(seed, target.name if target else "source", shift=target is not None)
+        )
+        directory.mkdir(parents=True, exist_ok=True)
+        source = ShiftPoint(name=NOMINAL, strength=0.0, parameters=self.card.nominal)
+        if self._train is None or self._val is None:
+            self._train = self.dataset.load("train", self.shift.name, source)
+            self._val = self.dataset.load("val", self.shift.name, source)
+        view = TrainingView(
+            classes=self.card.class_names,
+            train=self._train.events,
+            train_labels=self._train.labels,
+            val=self._val.events,
+            val_labels=self._val.labels,
+            normalisation=self.card.normalisation,
+            voxel_size_cm=self.card.voxel_size_cm,
+            _method=method.name,
+            _target=self.dataset.load("adapt", self.shift.name, target).events if target else None,
+        )
+        context = Context(
+            seed=seed,
+            device=torch.device(self.device),
+            profile=self.profile.name,
+            backbone_preset=self.backbone_preset,
+            engine=self.engine,
+            directory=directory,
+            progress=self._progress,
+        )
+        self._progress.say(
+            f"{self.config_title}, seed {seed}{f', target {target.name}' if target else ''}: "
+            f"{len(view.train):,} source events, {self.backbone_preset if method.uses_backbone else 'no'} backbone"
+        )
+        model = method(self.config).fit(view, context)
+        return model, Evaluator.of(method.name, model, view), view
+
+    def _score(self, evaluator: Evaluator, point: ShiftPoint) -> PointResult:
+        test = self.dataset.load("test", self.shift.name, point)
+        readouts = evaluator.score(test, len(self.card.classes))
+        return PointResult(point=point.name, parameters=dict(point.parameters), events=len(test), readouts=readouts)
+
+    def _method_record(self) -> MethodRecord:
+        method, plugin = self.registered.thing, self.registered.plugin
+        return MethodRecord(
+            name=method.name,
+            version=method.version,
+            distribution=plugin.distribution,
+            title=method.title,
+            target_access=method.target_access,
+            config=self.config.model_dump(mode="json"),
+            ranked_by=method.ranked_by,
+            ranked=method.ranked,
+        )
+
+    def _dataset_record(self) -> DatasetRecord:
+        records = {}
+        for split in self.splits:
+            for point in self.points:
+                if point.name == NOMINAL or split in ("adapt", "test"):
+                    file, record = self.dataset.record(split, self.shift.name, point)
+                    records[file] = record
+        return DatasetRecord(
+            name=self.card.name,
+            version=str(self.card.version),
+            detector=self.card.detector,
+            classes=self.card.class_names,
+            checksums={file: record.content for file, record in records.items()},
+            events={split: records[f"{split}/{NOMINAL}.h5"].events for split in self.splits},
+        )
+
+    def _key(self, seed: int, role: str, *, shift: bool) -> str:
+        record = self._dataset_record()
+        content = {
+            "role": role,
+            "method": self._method_record().model_dump(mode="json"),
+            "data": record.checksums
+            if shift
+            else {f: c for f, c in record.checksums.items() if f.startswith(("train", "val"))},
+            "normalisation": self.card.normalisation.model_dump(),
+            "backbone": self.backbone_preset,
+            "engine": self.engine,
+            "profile": self.profile.model_dump(),
+            "device": self.device,
+            "seed": seed,
+            "code": environment.code_digest(self.registered.plugin.module),
+        }
+        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        return f"{self.registered.name}-seed{seed}-{digest}"
+
+
+def find_card(registry: PluginRegistry, dataset: str | None, shift: str) -> Card:
+    """The card called ``dataset``, or the one card that has the shift.
+
+    Raises:
+        UsageError: when there is none, or more than one has the shift.
+    """
+    if dataset is not None:
+        return read_card(registry.card(dataset).thing)
+    cards = [read_card(registered.thing) for registered in registry.cards()]
+    having = [card for card in cards if shift in {s.name for s in card.shifts}]
+    if len(having) == 1:
+        return having[0]
+    if not having:
+        raise unknown_name("shift", shift, {s.name for card in cards for s in card.shifts})
+    raise UsageError(
+        f"shift {shift!r} is in several data sets; choose with --dataset: {', '.join(c.name for c in having)}"
+    )
+
+
+def make_config(method: type[Method], profile: Profile, settings: Mapping[str, Any]) -> Any:
+    """The method's settings: its defaults, then the profile's budget, the method's own for the profile, the user's.
+
+    Raises:
+        UsageError: when a setting does not exist or has a value that is not accepted.
+    """
+    fields = method.Config.model_fields
+    for name in settings:
+        if name not in fields:
+            raise unknown_name(f"setting of {method.name}", name, fields)
+    budget = {name: getattr(profile, name) for name in ("views", "batch_size") if name in fields}
+    own: Mapping[str, Any] = method.profiles.get(profile.name, {})
+    values: dict[str, Any] = dict(budget) | dict(own) | dict(settings)
+    try:
+        return method.Config.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        accepted = fields[name].description if name in fields else None
+        detail = f" ({accepted})" if accepted else ""
+        raise UsageError(f"--set {name}={first['input']!r} is not accepted: {first['msg']}{detail}") from error
+
+
+def choose_device(device: str) -> str:
+    """Resolve ``"auto"`` and check that the device is there.
+
+    Raises:
+        UsageError: when the name is unknown or the machine has no such device.
+    """
+    import torch
+
+    if device not in ("auto", "cpu", "cuda"):
+        raise unknown_name("device", device, ("auto", "cpu", "cuda"))
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("device 'cuda' is not available on this machine; use --device cpu or auto")
+    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def _known_backbone(preset: str) -> str:
+    from nubench.backbone import BACKBONE_PRESETS
+
+    if preset not in BACKBONE_PRESETS:
+        raise unknown_name("backbone", preset, BACKBONE_PRESETS)
+    return preset
+
+
+def _known_engine(name: str) -> str:
+    from nubench.sparse.engine import get_engine
+
+    get_engine(name)
+    return name
+
+
+def _training_record(method: str, model: Model) -> Training:
+    record = model.training_record
+    if not record:
+        return Training(steps=0, events_seen=0, seconds=0.0)
+    try:
+        history = tuple(ProgressRecord(step=views, values={"loss": loss}) for views, loss in record["history"])
+        return Training(steps=record["steps"], events_seen=record["events"], seconds=record["seconds"], history=history)
+    except (KeyError, TypeError, ValueError) as error:
+        raise PluginError(
+            f"method {method!r}: training_record must be empty or hold steps, events, seconds and history "
+            f"(pairs of views and loss) as nubench.training.TrainingRecord does; {type(error).__name__}: {error}"
+        ) from error

@@ -1,0 +1,279 @@
+"""The training loop that the reference methods share: deterministic from the seed, resumed after a kill."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from nubench.backbone import number_of_parameters
+from nubench.containers import Events, Float32, Int64
+from nubench.errors import NubenchError
+from nubench.methods import Context, Model, TrainingConfig, TrainingView
+from nubench.sparse.batch import SparseBatch
+from nubench.storage import write_atomically
+
+CHECKPOINT_INTERVAL_SECONDS: Final = 60.0
+_HISTORY_LENGTH: Final = 20
+_INFERENCE_BATCH: Final = 256
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the training, handed to the method's loss.
+
+    Attributes:
+        batch: B source events, features normalised, on the device.
+        labels: (B,) int64.
+        generator: for every random draw of the step; seeded from the training's seed and the step alone, which
+            is what makes a resumed training exact.
+        number: from 0.
+        progress: fraction of the training that is done, in [0, 1).
+    """
+
+    batch: SparseBatch
+    labels: torch.Tensor
+    generator: torch.Generator
+    number: int
+    progress: float
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """What a training reports: steps, events and views shown, seconds in the loop, and (views, loss) pairs."""
+
+    steps: int
+    events: int
+    views: int
+    seconds: float
+    history: list[tuple[int, float]] = field(default_factory=list)
+
+
+def train(
+    modules: Mapping[str, nn.Module],
+    loss: Callable[[Step], torch.Tensor],
+    data: TrainingView,
+    config: TrainingConfig,
+    context: Context,
+    views_per_event: int = 1,
+) -> TrainingRecord:
+    """Minimise a loss over the source events with AdamW, in place.
+
+    Every epoch is a new permutation of the events; incomplete batches are not shown. A checkpoint is kept in
+    ``context.directory``; called again after a kill, the training goes on from there and ends with the weights it
+    would have had (on one type of device). A finished training is only loaded.
+
+    Args:
+        modules: everything with weights, by name.
+        loss: from a step to a scalar; it runs ``modules``.
+        data: the source events.
+        config: budget and optimiser.
+        context: seed, device, folder and progress.
+        views_per_event: how many views of an event the loss shows to the backbone; a step then has
+            ``config.batch_size // views_per_event`` events, so that methods compare at equal budget.
+
+    Raises:
+        NubenchError: when there are fewer events than a batch has, or the loss is not finite; the message names the
+            step and the events.
+    """
+    directory = context.directory
+    weights_file, record_file = directory / "weights.safetensors", directory / "training.json"
+    network = nn.ModuleDict(modules)
+    if record_file.exists():
+        network.load_state_dict(load_file(weights_file))
+        content = json.loads(record_file.read_text())
+        return TrainingRecord(**{**content, "history": [tuple(pair) for pair in content["history"]]})
+
+    batch_events = max(1, config.batch_size // views_per_event)
+    if len(data.train) < batch_events:
+        raise NubenchError(f"a batch of {batch_events} events is larger than the {len(data.train)} source events")
+    steps = max(1, config.views // (batch_events * views_per_event))
+    optimiser = _optimiser(network, config)
+    checkpoint_file = directory / "checkpoint.pt"
+    first, seconds, history, running = _resume(checkpoint_file, network, optimiser)
+    batches = _batches(len(data.train), batch_events, context.seed, first)
+    start = saved = time.monotonic()
+    network.train()
+    with context.progress.task("training", steps * batch_events, "events", done=first * batch_events) as task:
+        for number in range(first, steps):
+            index = next(batches)
+            step = _step(data, index, context, number, number / steps)
+            value = loss(step)
+            if not torch.isfinite(value):
+                raise NubenchError(
+                    f"the loss is {value.item()} at step {number} of {steps} (source events {index[:8].tolist()}...); "
+                    "a smaller learning_rate or gradient_clip may help"
+                )
+            optimiser.zero_grad(set_to_none=True)
+            value.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(network.parameters(), config.gradient_clip)
+            for group in optimiser.param_groups:
+                group["lr"] = config.learning_rate * _rate(number, steps, config)
+            optimiser.step()
+            running.append(value.detach())
+            if (number + 1) % max(1, steps // _HISTORY_LENGTH) == 0 or number + 1 == steps:
+                mean = torch.stack(running).mean().item()
+                history.append(((number + 1) * batch_events * views_per_event, round(mean, 6)))
+                running.clear()
+            task.advance(batch_events, f"loss {history[-1][1]:.3f}" if history else "")
+            now = time.monotonic()
+            if now - saved > CHECKPOINT_INTERVAL_SECONDS:
+                _save(checkpoint_file, network, optimiser, number + 1, seconds + now - start, history, running)
+                saved = now
+    seconds += time.monotonic() - start
+    events = steps * batch_events
+    record = TrainingRecord(steps, events, events * views_per_event, round(seconds, 3), history)
+    weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    write_atomically(weights_file, lambda path: save_file(weights, path))
+    write_atomically(record_file, json.dumps(asdict(record)).encode())
+    checkpoint_file.unlink(missing_ok=True)
+    return record
+
+
+class NetworkModel(Model):
+    """A fitted backbone, perhaps with a classification head on its embedding.
+
+    Args:
+        backbone: from sparse batches to (B, D) embeddings.
+        data: for the normalisation of the features.
+        context: for the device.
+        record: of the training.
+        head: from (B, D) to (B, C) scores, or None.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        data: TrainingView,
+        context: Context,
+        record: TrainingRecord,
+        head: nn.Module | None = None,
+    ) -> None:
+        self._backbone = backbone.eval()
+        self._head = head.eval() if head is not None else None
+        self._normalisation = data.normalisation
+        self._device = context.device
+        self._record = record
+
+    def embed(self, events: Events) -> Float32:
+        """See :meth:`nubench.methods.Model.embed`."""
+        return self._apply(self._backbone, events)
+
+    def log_probabilities(self, events: Events) -> Float32 | None:
+        """See :meth:`nubench.methods.Model.log_probabilities`."""
+        if self._head is None:
+            return None
+        return self._apply(nn.Sequential(self._backbone, self._head, nn.LogSoftmax(dim=1)), events)
+
+    @property
+    def number_of_parameters(self) -> int:
+        """Trained parameters of backbone and head."""
+        return self.backbone_parameters + (number_of_parameters(self._head) if self._head is not None else 0)
+
+    @property
+    def backbone_parameters(self) -> int:
+        """Parameters of the backbone alone."""
+        return number_of_parameters(self._backbone)
+
+    @property
+    def training_record(self) -> Mapping[str, Any]:
+        """The record of the training as a plain mapping."""
+        return asdict(self._record)
+
+    @torch.inference_mode()
+    def _apply(self, network: nn.Module, events: Events) -> Float32:
+        results = []
+        for first in range(0, len(events), _INFERENCE_BATCH):
+            index = np.arange(first, min(first + _INFERENCE_BATCH, len(events)))
+            batch = SparseBatch.from_events(events, index, self._normalisation.offset, self._normalisation.scale)
+            results.append(network(batch.to(self._device)).float().cpu().numpy())
+        return np.concatenate(results)
+
+
+def step_seed(seed: int, number: int) -> int:
+    """A 63-bit seed that follows from a training's seed and a step, far apart for neighbouring steps."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _step(data: TrainingView, index: Int64, context: Context, number: int, progress: float) -> Step:
+    batch = SparseBatch.from_events(data.train, index, data.normalisation.offset, data.normalisation.scale)
+    seed = step_seed(context.seed, number)
+    # Layers that draw at random (stochastic depth) use the global generator.
+    torch.manual_seed(seed)
+    return Step(
+        batch=batch.to(context.device),
+        labels=torch.from_numpy(data.train_labels[index]).to(context.device),
+        generator=torch.Generator(device=context.device).manual_seed(seed),
+        number=number,
+        progress=progress,
+    )
+
+
+def _batches(events: int, batch_events: int, seed: int, first: int) -> Iterator[Int64]:
+    per_epoch = events // batch_events
+    number = first
+    while True:
+        epoch, position = divmod(number, per_epoch)
+        order = np.random.default_rng([seed, 1, epoch]).permutation(events)
+        for batch in range(position, per_epoch):
+            yield order[batch * batch_events : (batch + 1) * batch_events]
+        number = (epoch + 1) * per_epoch
+
+
+def _optimiser(network: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
+    # Vectors are biases and scales: decaying them only shifts the activations.
+    decayed = [p for p in network.parameters() if p.ndim > 1]
+    others = [p for p in network.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.learning_rate, fused=True)
+
+
+def _rate(step: int, steps: int, config: TrainingConfig) -> float:
+    warmup = config.warmup * steps
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    if config.schedule == "constant":
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1.0, steps - warmup)))
+
+
+def _save(
+    path: Path,
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    step: int,
+    seconds: float,
+    history: list[tuple[int, float]],
+    running: list[torch.Tensor],
+) -> None:
+    state = {
+        "network": network.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "step": step,
+        "seconds": seconds,
+        "history": history,
+        "running": running,
+    }
+    write_atomically(path, lambda partial: torch.save(state, partial))
+
+
+def _resume(
+    path: Path, network: nn.Module, optimiser: torch.optim.Optimizer
+) -> tuple[int, float, list[tuple[int, float]], list[torch.Tensor]]:
+    if not path.exists():
+        return 0, 0.0, [], []
+    # weights_only: nothing but tensors and plain containers is ever unpickled.
+    state = torch.load(path, weights_only=True)
+    network.load_state_dict(state["network"])
+    optimiser.load_state_dict(state["optimiser"])
+    history = [tuple(pair) for pair in state["history"]]
+    return state["step"], state["seconds"], history, state["running"]

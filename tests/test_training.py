@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from nubench import training
+from nubench.cards import Normalisation
+from nubench.containers import LabelledEvents
+from nubench.errors import NubenchError, PluginError
+from nubench.methods import Context, TrainingConfig, TrainingView
+from nubench.progress import SilentProgress
+from nubench.training import NetworkModel, Step, train
+
+Make = Callable[..., LabelledEvents]
+CONFIG = TrainingConfig(views=640, batch_size=16, learning_rate=3e-3)
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def data(synthetic_events: Make) -> TrainingView:
+    source, val = synthetic_events(96, 1), synthetic_events(48, 2)
+    return TrainingView(
+        classes=("a", "b", "c"),
+        train=source.events,
+        train_labels=source.labels,
+        val=val.events,
+        val_labels=val.labels,
+        normalisation=Normalisation(offset=90, scale=10, unit="ADC counts", how="test"),
+        voxel_size_cm=0.38,
+        _method="mine",
+        _target=None,
+    )
+
+
+def _context(directory: Path) -> Context:
+    directory.mkdir(exist_ok=True)
+    return Context(3, torch.device("cpu"), "smoke", "tiny", "native", directory, SilentProgress())
+
+
+def _fit(
+    data: TrainingView,
+    directory: Path,
+    config: TrainingConfig = CONFIG,
+    before_step: Callable[[int], None] = lambda _: None,
+) -> NetworkModel:
+    context = _context(directory)
+    backbone = context.build_backbone()
+    head = nn.Linear(backbone.embedding_size, 3)
+
+    def loss(step: Step) -> torch.Tensor:
+        before_step(step.number)
+        return nn.functional.cross_entropy(head(backbone(step.batch)), step.labels)
+
+    record = train({"backbone": backbone, "head": head}, loss, data, config, context)
+    return NetworkModel(backbone, data, context, record, head=head)
+
+
+def test_a_network_learns_what_can_be_learnt(data: TrainingView, tmp_path: Path, synthetic_events: Make) -> None:
+    source = synthetic_events(600, 3)
+    more = replace(data, train=source.events, train_labels=source.labels)
+    model = _fit(more, tmp_path, TrainingConfig(views=6400, batch_size=16, learning_rate=5e-3))
+    scores = model.log_probabilities(data.val)
+    assert scores is not None
+    assert np.mean(scores.argmax(1) == data.val_labels) > 0.9
+    assert np.allclose(np.exp(scores).sum(1), 1, atol=1e-5)
+    assert model.embed(data.val).shape == (48, 128)
+    assert model.training_record["events"] == 6400
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(
+    data: TrainingView, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "CHECKPOINT_INTERVAL_SECONDS", 0.0)
+    whole = _fit(data, tmp_path / "whole")
+
+    def kill(number: int) -> None:
+        if number == 23:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _fit(data, tmp_path / "killed", before_step=kill)
+    assert (tmp_path / "killed" / "checkpoint.pt").exists()
+    steps: list[int] = []
+    resumed = _fit(data, tmp_path / "killed", before_step=steps.append)
+
+    assert 0 < steps[0] <= 23
+    assert np.array_equal(whole.embed(data.val), resumed.embed(data.val))
+    assert whole.training_record["history"] == resumed.training_record["history"]
+    assert not (tmp_path / "killed" / "checkpoint.pt").exists()
+
+
+def test_a_finished_training_is_only_loaded(data: TrainingView, tmp_path: Path) -> None:
+    first = _fit(data, tmp_path)
+    steps: list[int] = []
+    second = _fit(data, tmp_path, before_step=steps.append)
+    assert steps == []
+    assert np.array_equal(first.embed(data.val), second.embed(data.val))
+    assert first.training_record == second.training_record
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_step(data: TrainingView, tmp_path: Path) -> None:
+    context = _context(tmp_path)
+    layer = nn.Linear(1, 1)
+
+    def loss(step: Step) -> torch.Tensor:
+        return layer.weight.sum() * (float("nan") if step.number == 4 else 1.0)
+
+    with pytest.raises(NubenchError, match="the loss is nan at step 4 of 40"):
+        train({"layer": layer}, loss, data, CONFIG, context)
+    assert not (tmp_path / "weights.safetensors").exists()
+
+
+def test_every_epoch_shows_every_event_once_and_views_are_the_budget(data: TrainingView, tmp_path: Path) -> None:
+    seen: list[int] = []
+    layer = nn.Linear(1, 1)
+    order = data.train_labels.copy()
+    numbered = replace(data, train_labels=np.arange(len(order)))
+
+    def loss(step: Step) -> torch.Tensor:
+        seen.extend(step.labels.tolist())
+        return layer.weight.sum()
+
+    record = train({"layer": layer}, loss, numbered, CONFIG, _context(tmp_path), views_per_event=2)
+
+    assert record.views == 640
+    assert record.events == len(seen) == 320
+    epochs = [seen[first : first + 96] for first in range(0, 288, 96)]
+    assert all(sorted(epoch) == list(range(96)) for epoch in epochs)
+    assert epochs[0] != epochs[1]
+
+
+def test_a_batch_larger_than_the_source_is_refused(data: TrainingView, tmp_path: Path) -> None:
+    with pytest.raises(NubenchError, match="a batch of 128 events is larger than the 96 source events"):
+        _fit(data, tmp_path, TrainingConfig(views=640, batch_size=128))
+
+
+def test_undeclared_target_access_names_the_method(data: TrainingView) -> None:
+    with pytest.raises(PluginError, match="method 'mine' reads the target events but declares target_access = 'none'"):
+        _ = data.target
