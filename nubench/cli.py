@@ -32,6 +32,9 @@ class _Commands(TyperGroup):
         except NubenchError as error:
             typer.echo(f"nubench: {error}", err=True)
             raise typer.Exit(error.exit_code) from None
+        except OSError as error:
+            typer.echo(f"nubench: {error}", err=True)
+            raise typer.Exit(1) from None
         except KeyboardInterrupt:
             typer.echo("nubench: interrupted; the same command goes on from here", err=True)
             raise typer.Exit(130) from None
@@ -102,10 +105,11 @@ def run(
     processes: ProcessesOption = None,
 ) -> None:
     """Build the data, train methods, score them at every point of a shift, and update the leaderboard."""
-    from nubench.leaderboard.generate import generate_leaderboards
+    from nubench.leaderboard.generate import SUBMISSIONS, generate_leaderboards
     from nubench.progress import ConsoleProgress
     from nubench.results import submission_path, write_result
     from nubench.running import Request, Runner
+    from nubench.storage import make_folder
 
     console = _console()
     progress = ConsoleProgress(console)
@@ -125,6 +129,7 @@ def run(
         )
         for name in method
     ]
+    make_folder(leaderboards / SUBMISSIONS)
     results = []
     for runner in runners:
         for number in range(seed, seed + seeds):
@@ -302,13 +307,17 @@ def _print_boards(console: Console, leaderboards: Path, results: list[Result]) -
 
 
 def _cache(option: Path | None) -> Path:
-    if option is not None:
-        return option.expanduser().resolve()
-    if os.environ.get("NUBENCH_CACHE"):
-        return Path(os.environ["NUBENCH_CACHE"]).expanduser().resolve()
-    import platformdirs
+    from nubench.storage import make_folder
 
-    return Path(platformdirs.user_cache_dir("nubench"))
+    named = option or os.environ.get("NUBENCH_CACHE")
+    if named:
+        folder = Path(named).expanduser().resolve()
+    else:
+        import platformdirs
+
+        folder = Path(platformdirs.user_cache_dir("nubench"))
+    make_folder(folder)
+    return folder
 
 
 def _registry(files: list[Path]) -> PluginRegistry:

@@ -40,7 +40,7 @@ from nubench.progress import Progress
 from nubench.shifts import NOMINAL, ShiftPoint
 from nubench.simulation.geant4 import Geant4Data, generate, provenance
 from nubench.simulation.particle_gun import ParticleGun, Species
-from nubench.storage import PARTIAL_SUFFIX, sha256_of, write_atomically
+from nubench.storage import PARTIAL_SUFFIX, make_folder, sha256_of, write_atomically
 
 #: Raised with every change of this file or of the truth generation that changes what is built.
 RECIPE_VERSION: Final = 1
@@ -153,7 +153,7 @@ class Dataset:
         # Most runs find all there: they must not wait for a builder of something else.
         if all(self._is_current(self.manifest(), *self._file_and_key(split, shift, point)) for split, point in wanted):
             return
-        self.directory.mkdir(parents=True, exist_ok=True)
+        make_folder(self.directory)
         with _locked(self.directory / ".lock", progress):
             for leftover in self.directory.rglob(f"*{PARTIAL_SUFFIX}"):
                 leftover.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,9 @@ from nubench.errors import NubenchError
 #: Ending of an unfinished file. No reader of this package opens such a name, and ``.gitignore``-style
 #: patterns can catch all of them at once. Those that a killed process leaves are safe to delete.
 PARTIAL_SUFFIX: Final = ".partial"
+
+#: Bytes that stay free beyond what is about to be written: buffers and indices come on top.
+SPACE_MARGIN: Final = 16_000_000
 
 _REASONS: Final = {
     errno.ENOSPC: "the disk is full; free some space and repeat the command",
@@ -59,7 +63,7 @@ def write_atomically(path: Path, content: bytes | Callable[[Path], object]) -> N
     # is cut so that the longest legal file name still has an unfinished one.
     partial = path.parent / f".{path.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}{PARTIAL_SUFFIX}"
     with explained_failures(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         try:
             if isinstance(content, bytes):
                 partial.write_bytes(content)
@@ -74,6 +78,39 @@ def write_atomically(path: Path, content: bytes | Callable[[Path], object]) -> N
         # Without this the rename itself may be lost in a power cut. Some file systems cannot sync folders.
         with suppress(OSError):
             _force_to_disk(path.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, if they are not there.
+
+    Raises:
+        NubenchError: when it cannot be made; the message names ``path`` and the reason.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NubenchError(f"cannot make the folder {path}: {_reason(error) or error.strerror}") from error
+
+
+def require_space(path: Path, size: int) -> None:
+    """Check that a file that is being written may grow.
+
+    HDF5 cannot be trusted to survive a full disk: it fails again when it is closed, and takes the process with it. So
+    its writers ask before every piece.
+
+    Args:
+        path: the file.
+        size: bytes by which it is about to grow, before compression.
+
+    Raises:
+        NubenchError: when less than that and a margin of 16 MB is free; the message names ``path``.
+    """
+    free = shutil.disk_usage(path.parent).free
+    if free < size + SPACE_MARGIN:
+        raise NubenchError(
+            f"cannot write {path}: the disk is full ({free / 1e6:.0f} MB free, {(size + SPACE_MARGIN) / 1e6:.0f} MB "
+            "needed to go on); free some space and repeat the command"
+        )
 
 
 def sha256_of(path: Path) -> str:

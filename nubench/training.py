@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import time
@@ -12,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from nubench.backbone import number_of_parameters
@@ -133,7 +134,7 @@ def train(
     events = steps * batch_events
     record = TrainingRecord(steps, events, events * views_per_event, round(seconds, 3), history)
     weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    write_atomically(weights_file, lambda path: save_file(weights, path))
+    write_atomically(weights_file, save(weights))
     write_atomically(record_file, json.dumps(asdict(record)).encode())
     checkpoint_file.unlink(missing_ok=True)
     return record
@@ -263,7 +264,10 @@ def _save(
         "history": history,
         "running": running,
     }
-    write_atomically(path, lambda partial: torch.save(state, partial))
+    # Through memory: torch's own writer reports a full disk in words of its own.
+    content = io.BytesIO()
+    torch.save(state, content)
+    write_atomically(path, content.getvalue())
 
 
 def _resume(

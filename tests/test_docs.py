@@ -33,7 +33,9 @@ from nubench.running import make_config
 from nubench.simulation.lartpc import TABLE_I, LArTPCParameters, draw_throw
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted([*ROOT.joinpath("docs").rglob("*.md"), ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"])
+PAGES = sorted(
+    [*ROOT.joinpath("docs").rglob("*.md"), *(ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING"))]
+)
 UNITS = {
     "gain": "uV/e",
     "buffer_risetime": "us",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import threading
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from nubench import storage
 from nubench.errors import NubenchError
-from nubench.storage import sha256_of, write_atomically
+from nubench.storage import make_folder, require_space, sha256_of, write_atomically
 
 
 def names(folder: Path) -> list[str]:
@@ -142,6 +143,23 @@ def test_writers_at_once_leave_one_whole_file(tmp_path: Path) -> None:
         thread.join()
     assert (tmp_path / "c").read_bytes() in contents
     assert names(tmp_path) == ["c"]
+
+
+def test_a_folder_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(NubenchError, match=r"cannot make the folder .*file/below: a part of the path is a file"):
+        make_folder(tmp_path / "file" / "below")
+    make_folder(tmp_path / "new" / "below")
+    make_folder(tmp_path / "new" / "below")
+    assert (tmp_path / "new" / "below").is_dir()
+
+
+def test_space_is_asked_for_before_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=20_000_000))
+    require_space(tmp_path / "events.h5", 1_000_000)
+    with pytest.raises(NubenchError, match=r"events\.h5: the disk is full \(20 MB free, 21 MB needed"):
+        require_space(tmp_path / "events.h5", 5_000_000)
 
 
 def test_sha256_is_that_of_the_content(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 
 from nubench.containers import Deposits, Events, Int64, LabelledEvents, Primaries
 from nubench.errors import DataError
-from nubench.storage import write_atomically
+from nubench.storage import require_space, write_atomically
 
 SCHEMA_VERSION: Final = 1
 
@@ -97,9 +97,11 @@ def write_events(path: Path, chunks: Iterable[LabelledEvents], attributes: Event
             lengths = [np.zeros(0, np.int64)]
             for chunk in chunks:
                 _append(
-                    tables, {"coords": chunk.events.coords, "features": chunk.events.features, "labels": chunk.labels}
+                    partial,
+                    tables,
+                    {"coords": chunk.events.coords, "features": chunk.events.features, "labels": chunk.labels},
                 )
-                _append(tables, _truth_columns(chunk.truth))
+                _append(partial, tables, _truth_columns(chunk.truth))
                 lengths.append(chunk.events.voxels_per_event)
                 columns = (lengths[-1], chunk.events.coords, chunk.events.features, chunk.labels)
                 for digest, column in zip(digests.values(), columns, strict=True):
@@ -173,8 +175,12 @@ def write_truth(path: Path, chunks: Iterable[TruthChunk], classes: tuple[str, ..
             lengths = [np.zeros(0, np.int64)]
             for chunk in chunks:
                 deposits = chunk.deposits
-                _append(tables, {name: getattr(deposits, name) for name in _DEPOSIT_ROWS} | {"labels": chunk.labels})
-                _append(tables, _truth_columns(chunk.primaries))
+                _append(
+                    partial,
+                    tables,
+                    {name: getattr(deposits, name) for name in _DEPOSIT_ROWS} | {"labels": chunk.labels},
+                )
+                _append(partial, tables, _truth_columns(chunk.primaries))
                 lengths.append(np.diff(deposits.offsets))
                 count += len(deposits)
             file["offsets"] = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
@@ -241,7 +247,8 @@ def _create(
     }
 
 
-def _append(tables: dict[str, Any], values: dict[str, Any]) -> None:
+def _append(path: Path, tables: dict[str, Any], values: dict[str, Any]) -> None:
+    require_space(path, sum(array.nbytes for array in values.values()))
     for name, array in values.items():
         table = tables[name]
         table.resize(len(table) + len(array), axis=0)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from nubench.containers import Deposits, LabelledEvents
-from nubench.errors import DataError
+from nubench.errors import DataError, NubenchError
 from nubench.events.store import (
     EventAttributes,
     TruthChunk,
@@ -85,6 +86,17 @@ def test_a_write_that_dies_leaves_nothing(tmp_path: Path, synthetic_events: Make
 
     with pytest.raises(RuntimeError, match="power cut"):
         write_events(tmp_path / "events.h5", dying(), ATTRIBUTES)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_fills_up_is_named_and_leaves_nothing(
+    tmp_path: Path, synthetic_events: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    free = iter([50_000_000, 50_000_000, 1_000_000])
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=next(free)))
+    with pytest.raises(NubenchError, match=r"events\.h5.*: the disk is full"):
+        write_events(tmp_path / "events.h5", [synthetic_events(5, 1), synthetic_events(5, 2)], ATTRIBUTES)
     assert list(tmp_path.iterdir()) == []
 
 
