@@ -8,8 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from nubench.containers import Events, LabelledEvents, Primaries
+
+# The first call of a kernel compiles it, which takes seconds on a new machine: no test fails on a clock.
+settings.register_profile("nubench", deadline=None)
+settings.load_profile("nubench")
 
 TINY_PLUGIN = '''
 """A data set of a few events, for tests."""

@@ -187,3 +187,68 @@ def test_an_installed_copy_works_from_any_folder(tmp_path: Path) -> None:
     assert Path(file).is_relative_to(target)
     assert {"supcon", "classifier", "classifier-augmented", "summary-features"} <= set(methods)
     assert cards == ["lartpc"]
+
+
+TARGET_METHOD = """
+import numpy as np
+import nubench
+from nubench.methods import Method, Model
+
+class Guess(Model):
+    def log_probabilities(self, events):
+        return np.full((len(events), 5), np.log(0.2), np.float32)
+
+class Curious(Method):
+    name = "curious"
+    title = "looks at the target"
+    ranked_by = "head"
+    uses_backbone = False
+    target_access = "{access}"
+
+    def fit(self, data, context):
+        (context.directory / "mean.txt").write_text(str(data.target.features.mean()))
+        return Guess()
+
+@nubench.hookimpl
+def register_methods():
+    return [Curious]
+"""
+
+
+@pytest.mark.slow
+def test_a_method_that_declares_it_is_fitted_once_for_each_target(
+    tiny_plugin: Path, shared_cache: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "curious.py").write_text(TARGET_METHOD.format(access="unlabelled"))
+    arguments = ("run", "--plugin", tiny_plugin, "--plugin", tmp_path / "curious.py", "--method", "curious")
+    arguments += ("--dataset", "tiny", "--shift", "throws", "--leaderboards", tmp_path / "boards")
+    done = nubench(*arguments, "--cache", shared_cache)
+    assert done.returncode == 0, done.stderr
+    means = [float(file.read_text()) for file in (shared_cache / "trainings").glob("curious-*/mean.txt")]
+    assert len(means) == len(set(means)) == 7
+    # throw2 moves the pedestal up by some 60 counts, throw6 down by some 30.
+    assert max(means) - min(means) > 70
+    (result,) = load_results(tmp_path / "boards" / "submissions")
+    assert {"train", "val", "adapt", "test"} == set(result.dataset.events)
+    assert result.backbone is None
+
+
+@pytest.mark.slow
+def test_a_method_that_does_not_declare_it_is_named(tiny_plugin: Path, shared_cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "curious.py").write_text(TARGET_METHOD.format(access="none"))
+    arguments = ("run", "--plugin", tiny_plugin, "--plugin", tmp_path / "curious.py", "--method", "curious")
+    arguments += ("--dataset", "tiny", "--shift", "throws", "--leaderboards", tmp_path / "boards")
+    done = nubench(*arguments, "--cache", shared_cache)
+    assert done.returncode == 1
+    assert "method 'curious' reads the target events but declares target_access = 'none'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_corrupt_result_file_is_named(tmp_path: Path) -> None:
+    submissions = tmp_path / "submissions"
+    submissions.mkdir()
+    (submissions / "broken.json").write_text('{"schema_version": 1,')
+    done = nubench("leaderboard", "--leaderboards", tmp_path)
+    assert done.returncode == 1
+    assert "broken.json: not a result file" in done.stderr
+    assert "Traceback" not in done.stderr
