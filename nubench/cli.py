@@ -365,12 +365,16 @@ def _shifts(registry: PluginRegistry) -> tuple[list[str], list[list[str]]]:
 
     cards = [read_card(registered.thing) for registered in registry.cards()]
     rows = [
-        [shift.name, card.name, f"{point.name}", f"{point.strength:.2f} {shift.strength_unit}", shift.title]
+        [
+            *((shift.name, card.name, shift.title) if number == 0 else ("", "", "")),
+            point.name,
+            f"{point.strength:.2f} {shift.strength_unit if number == 0 else ''}",
+        ]
         for card in cards
         for shift in card.shifts
-        for point in shift.points
+        for number, point in enumerate(shift.points)
     ]
-    return ["shift", "data set", "point", "strength", "what it moves"], rows
+    return ["shift", "data set", "what it moves", "point", "strength"], rows
 
 
 def _detectors(registry: PluginRegistry) -> tuple[list[str], list[list[str]]]:
