@@ -364,16 +364,13 @@ def _shifts(registry: PluginRegistry) -> tuple[list[str], list[list[str]]]:
     from nubench.cards import read_card
 
     cards = [read_card(registered.thing) for registered in registry.cards()]
-    rows = [
-        [
-            *((shift.name, card.name, shift.title) if number == 0 else ("", "", "")),
-            point.name,
-            f"{point.strength:.2f} {shift.strength_unit if number == 0 else ''}",
-        ]
-        for card in cards
-        for shift in card.shifts
-        for number, point in enumerate(shift.points)
-    ]
+    rows = []
+    for card in cards:
+        for shift in card.shifts:
+            first = [shift.name, card.name, shift.title]
+            for point in shift.points:
+                rows.append([*first, point.name, f"{point.strength:.2f} {shift.strength_unit if first[0] else ''}"])
+                first = ["", "", ""]
     return ["shift", "data set", "what it moves", "point", "strength"], rows
 
 
