@@ -13,7 +13,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -281,13 +283,27 @@ class Dataset:
         )
         with progress.task(f"{self.detector.name} response, {split} at {point.name}", generated, "events") as task:
 
+            def respond(chunk: TruthChunk) -> LabelledEvents:
+                ids = chunk.primaries.event_id
+                events = self.detector.respond(chunk.deposits, ids, point.parameters, self.card.noise_seed)
+                enough = (events.voxels_per_event >= self.card.minimum_hits).nonzero()[0]
+                return LabelledEvents(events, chunk.labels, chunk.primaries).select(enough)
+
             def chunks() -> Iterator[LabelledEvents]:
-                for chunk in read_truth(truth_file, _EVENTS_A_CHUNK):
-                    ids = chunk.primaries.event_id
-                    events = self.detector.respond(chunk.deposits, ids, point.parameters, self.card.noise_seed)
-                    enough = (events.voxels_per_event >= self.card.minimum_hits).nonzero()[0]
-                    yield LabelledEvents(events, chunk.labels, chunk.primaries).select(enough)
-                    task.advance(len(events))
+                # Files are read and written while the next chunk is simulated: neither waits for the other.
+                with ThreadPoolExecutor(max_workers=1) as simulation:
+                    ahead: deque[tuple[int, Future[LabelledEvents]]] = deque()
+                    for chunk in read_truth(truth_file, _EVENTS_A_CHUNK):
+                        ahead.append((len(chunk.labels), simulation.submit(respond, chunk)))
+                        if len(ahead) > 2:
+                            yield from finish(ahead)
+                    while ahead:
+                        yield from finish(ahead)
+
+            def finish(ahead: deque[tuple[int, Future[LabelledEvents]]]) -> Iterator[LabelledEvents]:
+                count, future = ahead.popleft()
+                yield future.result()
+                task.advance(count)
 
             kept, content = write_events(self.directory / file, chunks(), attributes)
         self._finish(file, key, content, events=kept, dropped=generated - kept)

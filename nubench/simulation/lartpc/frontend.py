@@ -144,8 +144,14 @@ def _highest_sum(charge: Float32) -> float:
 def may_trigger(highest_sum: float, key: np.uint64, pixel: np.uint64, front_end: FrontEnd) -> bool:
     """Tell whether a pixel can record a hit if no more than ``highest_sum`` electrons ever are on it at once."""
     sigma = math.hypot(front_end.uncorrelated_noise, front_end.discriminator_noise)
-    noise, _ = normal_pair(key, pixel, _PURPOSE_RESET, np.uint64(0))
     lowest = front_end.discriminator_threshold - _NEGLIGIBLE_SIGMAS * sigma
+    if highest_sum < lowest:
+        # Most pixels end here: even at the best angle their noise is too small (see normal_pair).
+        uniform, _ = uniform_pair(key, pixel, _PURPOSE_RESET, np.uint64(0))
+        largest = math.sqrt(-2.0 * math.log(uniform)) * front_end.reset_noise
+        if largest + highest_sum < lowest:
+            return False
+    noise, _ = normal_pair(key, pixel, _PURPOSE_RESET, np.uint64(0))
     return noise * front_end.reset_noise + highest_sum >= lowest
 
 
