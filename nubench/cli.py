@@ -107,7 +107,7 @@ def run(
     """Build the data, train methods, score them at every point of a shift, and update the leaderboard."""
     from nubench.leaderboard.generate import SUBMISSIONS, generate_leaderboards
     from nubench.progress import ConsoleProgress
-    from nubench.results import submission_path, write_result
+    from nubench.results import load_results, submission_path, write_result
     from nubench.running import Request, Runner
     from nubench.storage import make_folder
 
@@ -130,12 +130,16 @@ def run(
         for name in method
     ]
     make_folder(leaderboards / SUBMISSIONS)
+    if not os.access(leaderboards / SUBMISSIONS, os.W_OK):
+        raise UsageError(f"--leaderboards {str(leaderboards)!r} cannot be written to; choose another folder")
+    load_results(leaderboards / SUBMISSIONS)
     results = []
     for runner in runners:
         for number in range(seed, seed + seeds):
             result = runner.run(number)
             write_result(result, submission_path(leaderboards, result))
             results.append(result)
+        runner.release()
     generate_leaderboards(leaderboards)
     _print_boards(console, leaderboards, results)
 
@@ -324,6 +328,9 @@ def _registry(files: list[Path]) -> PluginRegistry:
     from nubench.plugins import load_plugins
 
     registry = load_plugins(files)
+    # Asked once here, so that a hook that raises is reported with the others.
+    for ask in (registry.methods, registry.detectors, registry.cards):
+        ask()
     for failure in registry.failures:
         typer.echo(f"nubench: plugin {failure.name!r} of {failure.distribution} is skipped: {failure.reason}", err=True)
     return registry

@@ -119,9 +119,15 @@ class Dataset:
         }
 
     @property
+    def recipe_digest(self) -> str:
+        """SHA-256 of the recipe."""
+        return _digest(self.recipe)
+
+    @property
     def directory(self) -> Path:
         """The folder of the data set."""
-        return self.cache / "data" / f"{self.card.name}-v{self.card.version}-{self.profile}-{_digest(self.recipe)[:10]}"
+        name = f"{self.card.name}-v{self.card.version}-{self.profile}-{self.recipe_digest[:10]}"
+        return self.cache / "data" / name
 
     def manifest(self) -> Manifest:
         """What is finished.
@@ -183,6 +189,8 @@ class Dataset:
     def verify(self) -> Iterator[tuple[str, str | None]]:
         """Check every finished file; yields its path and None, or the reason why it cannot be trusted."""
         for file, record in sorted(self.manifest().files.items()):
+            if file.startswith("truth/") and not (self.directory / file).exists():
+                continue  # deposits may be removed to save disk; they are made again when a new point needs them
             try:
                 self._verify_file(file, record.key)
                 if not file.startswith("truth/"):
@@ -231,7 +239,7 @@ class Dataset:
             raise DataError(f"{path} is not the file that was built (its checksum differs); {mend}")
 
     def _build_truth(self, split: Split, progress: Progress) -> None:
-        file, key = f"truth/{split}.h5", _digest(self.recipe)
+        file, key = f"truth/{split}.h5", self.recipe_digest
         if self._is_current(self.manifest(), file, key):
             return
         truth = self.card.truth
@@ -261,6 +269,7 @@ class Dataset:
     def _build_events(self, split: Split, shift: str, point: ShiftPoint, progress: Progress) -> None:
         file, key = self._file_and_key(split, shift, point)
         truth_file = self.directory / "truth" / f"{split}.h5"
+        self._verify_file(f"truth/{split}.h5", self.recipe_digest)
         generated = self.manifest().files[f"truth/{split}.h5"].events
         attributes = EventAttributes(
             detector=self.detector.name,

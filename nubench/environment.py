@@ -27,7 +27,7 @@ def describe(device: str) -> Environment:
     """Describe this machine and installation; ``device`` is where the network ran."""
     return Environment(
         python=platform.python_version(),
-        platform=platform.platform(terse=True),
+        platform=f"{platform.system()} {platform.machine()} {''.join(platform.libc_ver())}".strip(),
         processor=_processor(),
         cpu_count=os.cpu_count() or 1,
         device=device,
@@ -51,11 +51,15 @@ def git_revision() -> str | None:
 
 
 def code_digest(plugin: ModuleType) -> str:
-    """SHA-256 over all code that can change a score: nubench's own and the plugin's file."""
+    """SHA-256 over all code that can change a score: nubench's own, and the plugin's file or package."""
     digest = hashlib.sha256()
     root = Path(nubench.__file__).parent
     files = [f for f in sorted(root.rglob("*.py")) if f.relative_to(root).parts[0] not in _NOT_SCORING]
-    if plugin.__file__ is not None:
+    package = (plugin.__package__ or "").split(".")[0]
+    if package and package != "nubench_plugins":
+        # Anything in a stranger's package may be used; the reference methods are one file each.
+        files += [file for folder in sys.modules[package].__path__ for file in sorted(Path(folder).rglob("*.py"))]
+    elif plugin.__file__ is not None:
         files.append(Path(plugin.__file__))
     for file in files:
         digest.update(file.read_bytes())

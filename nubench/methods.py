@@ -37,7 +37,7 @@ class MethodConfig(BaseModel):
     them can then be changed by ``--set name=value`` and are recorded in every result.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class TrainingConfig(MethodConfig):

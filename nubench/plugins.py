@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -16,12 +17,12 @@ from importlib.metadata import EntryPoint, entry_points
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args
 
 import pluggy
 
 from nubench import builtin, hookspecs
-from nubench.errors import UsageError, unknown_name
+from nubench.errors import PluginError, UsageError, unknown_name
 
 if TYPE_CHECKING:
     from nubench.detectors import Detector
@@ -91,7 +92,7 @@ class PluginRegistry:
 
     def methods(self) -> list[Registered[type[Method]]]:
         """Every registered training method."""
-        return self._collect("register_methods", lambda method: str(method.name))
+        return self._collect("register_methods", _checked_name)
 
     def method(self, name: str) -> Registered[type[Method]]:
         """Find the method called ``name`` or ``distribution:name``.
@@ -140,6 +141,30 @@ class PluginRegistry:
                 self._manager.unregister(plugin.module)
                 self.fail(plugin.name, plugin.distribution, error)
         return sorted(found, key=lambda item: (item.name, item.plugin.distribution))
+
+
+def _checked_name(method: type[Method]) -> str:
+    """The name of a method whose class attributes are as the contract says; raises PluginError otherwise."""
+    from nubench.methods import Method, ReadOut, TargetAccess
+
+    if not (isinstance(method, type) and issubclass(method, Method)):
+        raise PluginError(f"register_methods returned {method!r}; it must return subclasses of nubench.methods.Method")
+    accepted: dict[str, Any] = {
+        "name": re.compile(r"[a-z0-9]+([-.][a-z0-9]+)*"),
+        "version": re.compile(r"[0-9A-Za-z][0-9A-Za-z.+!-]*"),
+        "title": re.compile(r".+"),
+        "ranked_by": get_args(ReadOut),
+        "target_access": get_args(TargetAccess),
+    }
+    for attribute, allowed in accepted.items():
+        value = getattr(method, attribute, None)
+        if isinstance(allowed, tuple):
+            fits, what = value in allowed, " or ".join(map(repr, allowed))
+        else:
+            fits, what = isinstance(value, str) and allowed.fullmatch(value), f"text of the form {allowed.pattern}"
+        if not fits:
+            raise PluginError(f"method class {method.__name__}: {attribute} must be {what}; got {value!r}")
+    return method.name
 
 
 def _find(kind: str, name: str, registered: list[Registered[Thing]]) -> Registered[Thing]:

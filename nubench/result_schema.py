@@ -104,7 +104,10 @@ class Dataset(_Record):
 
     Attributes:
         classes: C names in the order of the labels.
-        checksums: SHA-256 of every file used, by its role, ``<split>/<point>`` with any ending.
+        recipe: SHA-256 of all that decides the events: card, sizes, seeds, Geant4's data, versions of the simulation.
+            Results with the same recipe are compared.
+        checksums: SHA-256 of the events of every file used, by the file. Machines may round a last bit differently, so
+            they tell whether two results used the very same events, not whether they may be compared.
         events: number of events by split.
     """
 
@@ -112,6 +115,7 @@ class Dataset(_Record):
     version: Version
     detector: Name
     classes: Annotated[tuple[Text, ...], Field(min_length=2)]
+    recipe: Digest
     checksums: dict[Text, Digest]
     events: dict[Name, Count]
 
@@ -119,11 +123,6 @@ class Dataset(_Record):
     def _classes_are_unique(self) -> Self:
         _refuse_repeats("classes", self.classes)
         return self
-
-    @property
-    def compared_checksums(self) -> dict[str, str]:
-        """Those that must be equal for two results to share a table: not ``adapt``, which only some methods read."""
-        return {role: digest for role, digest in self.checksums.items() if role.split("/")[0] != "adapt"}
 
 
 class Shift(_Record):

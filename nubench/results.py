@@ -82,7 +82,7 @@ def experiment(result: Result) -> dict[str, Any]:
     method = result.method
     return {
         "method": [method.name, method.distribution, method.version, method.config, method.ranked_by],
-        "dataset": result.dataset.model_dump(mode="json", exclude={"events"}),
+        "dataset": result.dataset.model_dump(mode="json", exclude={"events", "checksums"}),
         "shift": [result.shift.name, [[point.point, point.parameters] for point in result.points]],
         "backbone": result.backbone.preset if result.backbone else None,
         "profile": [result.profile.name, compared_settings(result.profile)],

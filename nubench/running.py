@@ -95,6 +95,7 @@ class Runner:
             data=find_data(cache),
             processes=processes,
         )
+        self._record = self._method_record()
         self._train: LabelledEvents | None = None
         self._val: LabelledEvents | None = None
 
@@ -129,7 +130,7 @@ class Runner:
                 if point.name == NOMINAL:
                     validation = evaluator.validate(view)
         result = Result(
-            method=self._method_record(),
+            method=self._record,
             dataset=self._dataset_record(),
             shift=ShiftRecord(name=self.shift.name, points=tuple(point.name for point in self.points)),
             backbone=Backbone(
@@ -160,6 +161,10 @@ class Runner:
         )
         write_result(result, result_file)
         return result
+
+    def release(self) -> None:
+        """Forget the source events; they are read again when needed."""
+        self._train = self._val = None
 
     @property
     def config_title(self) -> str:
@@ -212,16 +217,23 @@ class Runner:
 
     def _method_record(self) -> MethodRecord:
         method, plugin = self.registered.thing, self.registered.plugin
-        return MethodRecord(
-            name=method.name,
-            version=method.version,
-            distribution=plugin.distribution,
-            title=method.title,
-            target_access=method.target_access,
-            config=self.config.model_dump(mode="json"),
-            ranked_by=method.ranked_by,
-            ranked=method.ranked,
-        )
+        try:
+            return MethodRecord(
+                name=method.name,
+                version=method.version,
+                distribution=plugin.distribution,
+                title=method.title,
+                target_access=method.target_access,
+                config=self.config.model_dump(mode="json"),
+                ranked_by=method.ranked_by,
+                ranked=method.ranked,
+            )
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise PluginError(
+                f"method {method.name!r} of {plugin.distribution}: {where} = {first['input']!r}: {first['msg']}"
+            ) from error
 
     def _dataset_record(self) -> DatasetRecord:
         records = {}
@@ -235,6 +247,7 @@ class Runner:
             version=str(self.card.version),
             detector=self.card.detector,
             classes=self.card.class_names,
+            recipe=self.dataset.recipe_digest,
             checksums={file: record.content for file, record in records.items()},
             events={split: records[f"{split}/{NOMINAL}.h5"].events for split in self.splits},
         )
@@ -243,7 +256,7 @@ class Runner:
         record = self._dataset_record()
         content = {
             "role": role,
-            "method": self._method_record().model_dump(mode="json"),
+            "method": self._record.model_dump(mode="json"),
             "data": record.checksums
             if shift
             else {f: c for f, c in record.checksums.items() if f.startswith(("train", "val"))},
@@ -298,6 +311,11 @@ def make_config(method: type[Method], profile: Profile, settings: Mapping[str, A
         name = ".".join(map(str, first["loc"]))
         accepted = fields[name].description if name in fields else None
         detail = f" ({accepted})" if accepted else ""
+        if name not in settings:
+            raise PluginError(
+                f"method {method.name!r} has settings for the profile {profile.name!r} that its own Config does not "
+                f"accept: {name or 'together'}: {first['msg']}{detail}"
+            ) from error
         raise UsageError(f"--set {name}={first['input']!r} is not accepted: {first['msg']}{detail}") from error
 
 

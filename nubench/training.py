@@ -134,6 +134,8 @@ def train(
     events = steps * batch_events
     record = TrainingRecord(steps, events, events * views_per_event, round(seconds, 3), history)
     weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
+        raise NubenchError("the last step left weights that are not finite; a smaller learning_rate may help")
     write_atomically(weights_file, save(weights))
     write_atomically(record_file, json.dumps(asdict(record)).encode())
     checkpoint_file.unlink(missing_ok=True)

@@ -49,6 +49,7 @@ def test_help_and_version_need_nothing_heavy() -> None:
         (("run", "--method", "supcon", "--shift", "throws", "--device", "tpu"), "Known devices: auto, cpu, cuda"),
         (("run", "--method", "supcon", "--shift", "throws", "--set", "alpha=2"), "--set alpha='2' is not accepted"),
         (("run", "--method", "supcon", "--shift", "throws", "--set", "alfa=1"), "did you mean 'alpha'"),
+        (("run", "--method", "supcon", "--shift", "throws", "--set", "learning_rate=inf"), "finite"),
         (("run", "--method", "supcon", "--shift", "throws", "--set", "alpha"), "not of the form NAME=VALUE"),
         (("run", "--method", "supcon", "--shift", "throws", "--seeds", "0"), "--seeds"),
         (("run", "--method", "supcon", "--method", "supcon", "--shift", "throws"), "names a method twice"),
@@ -242,6 +243,16 @@ def test_a_method_that_does_not_declare_it_is_named(tiny_plugin: Path, shared_ca
     assert done.returncode == 1
     assert "method 'curious' reads the target events but declares target_access = 'none'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_plugin_whose_hook_raises_is_named_on_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "raising.py").write_text(
+        "import nubench\n@nubench.hookimpl\ndef register_methods(): raise RuntimeError('no luck')"
+    )
+    done = nubench("list", "methods", "--plugin", tmp_path / "raising.py")
+    assert done.returncode == 0
+    assert "plugin 'raising' of file is skipped: RuntimeError: no luck" in done.stderr
+    assert "supcon" in done.stdout
 
 
 def test_a_corrupt_result_file_is_named(tmp_path: Path) -> None:

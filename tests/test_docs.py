@@ -73,7 +73,7 @@ def _commands() -> list[tuple[str, str]]:
     for block in _blocks():
         if block.info in ("sh", "console"):
             for line in block.text.replace("\\\n", " ").splitlines():
-                found.append((block.page.relative_to(ROOT).as_posix(), line.removeprefix("$ ").strip()))
+                found.append((block.page.relative_to(ROOT).as_posix(), line.removeprefix("$ ").split(" #")[0].strip()))
     return [(page, line) for page, line in found if line]
 
 

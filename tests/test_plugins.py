@@ -67,6 +67,26 @@ def test_a_broken_plugin_is_named_and_skipped(tmp_path: Path, text: str, reason:
     assert reason in registry.failures[0].reason
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ('title = "mine"', "", "title must be text"),
+        ('name = "mine"', 'name = "my_method"', "name must be text of the form"),
+        ('ranked_by = "head"', 'ranked_by = "tail"', "ranked_by must be 'head' or 'probe'; got 'tail'"),
+        ("class Mine(Method)", "class Mine", "must return subclasses of nubench.methods.Method"),
+    ],
+)
+def test_a_method_that_breaks_the_contract_is_named_and_skipped(
+    tmp_path: Path, old: str, new: str, reason: str
+) -> None:
+    text = GOOD.format(name="mine")
+    assert old in text
+    registry = load_plugins([_write(tmp_path, text.replace(old, new))])
+    assert "mine" not in {registered.name for registered in registry.methods()}
+    assert [failure.name for failure in registry.failures] == ["mine"]
+    assert reason in registry.failures[0].reason
+
+
 def test_a_file_that_cannot_be_imported_is_the_users_mistake(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"broken\.py' cannot be imported: ZeroDivisionError"):
         load_plugins([_write(tmp_path, "1 / 0", "broken.py")])

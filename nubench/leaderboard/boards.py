@@ -1,7 +1,7 @@
 """Leaderboards as values: which results may be compared, and how they are ranked.
 
 A board holds the results of one data set, shift, profile and backbone; results that differ in any of these,
-in a checksum, a shift parameter or a compared setting of the profile never share one. Methods without a
+in the recipe of the data, a shift parameter or a compared setting of the profile never share one. Methods without a
 backbone stand on the board of every backbone.
 """
 
@@ -142,7 +142,7 @@ def boards_of(results: Iterable[Result]) -> tuple[Board, ...]:
     """Sort results into boards, in the order of their folders.
 
     The folder is ``<detector>/<shift>/<profile>``. Where more than one data set, set of conditions
-    (checksums, shift parameters, profile settings) or backbone meets in it, each gets a folder of its own
+    (recipe of the data, shift parameters, profile settings) or backbone meets in it, each gets a folder of its own
     below, named after the data set and version, the conditions' fingerprint and the backbone.
 
     Raises:
@@ -168,7 +168,6 @@ def _dataset(result: Result) -> str:
 def _conditions(result: Result) -> str:
     shared = experiment(result)
     del shared["method"], shared["backbone"], shared["seed"]
-    shared["dataset"]["checksums"] = result.dataset.compared_checksums
     return f"conditions-{fingerprint(shared)}"
 
 

@@ -110,7 +110,7 @@ def find_data(cache: Path) -> Geant4Data:
         DataError: when official data are incomplete, naming what is missing.
     """
     named = os.environ.get(DATA_VARIABLE)
-    directory = Path(named) if named else default_data_directory()
+    directory = Path(named).expanduser() if named else default_data_directory()
     if named and read_version(directory) is not None:
         return Geant4Data("standin", write_standin_data(directory), STANDIN_VERSION)
     missing = [folder for folder in DATA_FOLDERS if not (directory / folder).is_dir()]

@@ -36,7 +36,7 @@ def falling(nominal: float, *targets: float) -> dict[str, float]:
         lambda c: c["dataset"].update(name="other"),
         lambda c: c["dataset"].update(version="2"),
         lambda c: c["dataset"].update(detector="cubes"),
-        lambda c: c["dataset"]["checksums"].update({"test/throw1": "f" * 64}),
+        lambda c: c["dataset"].update(recipe="f" * 64),
         lambda c: c["dataset"].update(classes=["electron", "photon", "pion"]),
         lambda c: c["shift"].update(name="other"),
         lambda c: c["points"][1]["parameters"].update(gain=1.5),
@@ -58,7 +58,6 @@ def test_what_differs_never_shares_a_board(change: Callable[[dict[str, Any]], No
     "change",
     [
         lambda c: c["profile"]["settings"].update(seeds=5, title="words"),
-        lambda c: c["dataset"]["checksums"].update({"adapt/throw1.h5": "f" * 64}),
         lambda c: c.update(engine="minkowski"),
         lambda c: c["environment"].update(device="cuda"),
         lambda c: c["backbone"].update(parameters=1),
