@@ -41,6 +41,8 @@ CHARGE_FEATURES = (
     "correlation of ADC with the distance from the centre",
 )
 
+EVENTS_A_CHUNK = 2000
+
 
 class SummaryConfig(MethodConfig):
     """Settings of the gradient boosting."""
@@ -123,7 +125,11 @@ class SummaryModel(Model):
         return np.asarray(normalised, dtype=np.float32)
 
     def summaries(self, events: Events) -> Float64:
-        """The summaries (E, K) that this variant uses."""
+        """The summaries (E, K) that this variant uses; memory holds a few thousand events at a time."""
+        chunks = np.array_split(np.arange(len(events)), max(1, len(events) // EVENTS_A_CHUNK))
+        return np.concatenate([self._summaries_of_all(events.select(chunk)) for chunk in chunks])
+
+    def _summaries_of_all(self, events: Events) -> Float64:
         charge = events.features[:, 0].astype(np.float64)
         if self._subtract_minimum:
             charge = charge - np.repeat(np.minimum.reduceat(charge, events.offsets[:-1]), events.voxels_per_event)
