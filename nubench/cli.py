@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -163,18 +162,13 @@ def list_(
     plugin: PluginOption = [],  # noqa: B006 (typer reads the default, nobody changes it)
 ) -> None:
     """Show what exists."""
-    listings: dict[str, Callable[[PluginRegistry], tuple[list[str], list[list[str]]]]] = {
-        "methods": _methods,
-        "shifts": _shifts,
-        "detectors": _detectors,
-        "datasets": _datasets,
-        "profiles": _profiles,
-    }
-    if what not in listings:
-        raise unknown_name("listing", what, listings)
     from rich.table import Table
 
-    columns, rows = listings[what](_registry(plugin))
+    from nubench.listings import LISTINGS
+
+    if what not in LISTINGS:
+        raise unknown_name("listing", what, LISTINGS)
+    columns, rows = LISTINGS[what](_registry(plugin))
     table = Table(*columns, box=None, pad_edge=False)
     for row in rows:
         table.add_row(*row)
@@ -357,54 +351,3 @@ def _dataset(name: str, profile: str, files: list[Path], cache: Path | None, pro
     card.sizes_of(profile_called(profile).name)
     folder = _cache(cache)
     return Dataset(card, profile, registry.detector(card.detector).thing, folder, find_data(folder), processes)
-
-
-def _methods(registry: PluginRegistry) -> tuple[list[str], list[list[str]]]:
-    rows = [
-        [r.name, r.thing.title, r.thing.target_access, r.thing.ranked_by, f"{r.plugin.distribution} {r.plugin.version}"]
-        for r in registry.methods()
-    ]
-    return ["method", "what it does", "sees of the target", "ranked by", "from"], rows
-
-
-def _shifts(registry: PluginRegistry) -> tuple[list[str], list[list[str]]]:
-    from nubench.cards import read_card
-
-    cards = [read_card(registered.thing) for registered in registry.cards()]
-    rows = []
-    for card in cards:
-        for shift in card.shifts:
-            first = [shift.name, card.name, shift.title]
-            for point in shift.points:
-                rows.append([*first, point.name, f"{point.strength:.2f} {shift.strength_unit if first[0] else ''}"])
-                first = ["", "", ""]
-    return ["shift", "data set", "what it moves", "point", "strength"], rows
-
-
-def _detectors(registry: PluginRegistry) -> tuple[list[str], list[list[str]]]:
-    rows = [[r.name, r.thing.title, r.thing.feature, r.plugin.distribution] for r in registry.detectors()]
-    return ["detector", "what it is", "feature of a voxel", "from"], rows
-
-
-def _datasets(registry: PluginRegistry) -> tuple[list[str], list[list[str]]]:
-    from nubench.cards import read_card
-
-    cards = [read_card(registered.thing) for registered in registry.cards()]
-    rows = [
-        [
-            card.name,
-            str(card.version),
-            card.detector,
-            ", ".join(card.class_names),
-            ", ".join(s.name for s in card.shifts),
-        ]
-        for card in cards
-    ]
-    return ["data set", "version", "detector", "classes", "shifts"], rows
-
-
-def _profiles(registry: PluginRegistry) -> tuple[list[str], list[list[str]]]:
-    from nubench.profiles import PROFILES
-
-    rows = [[p.name, p.title, p.backbone, str(p.seeds), f"{p.views:,}", str(p.batch_size)] for p in PROFILES.values()]
-    return ["profile", "for", "backbone", "seeds", "views", "batch"], rows

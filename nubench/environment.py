@@ -20,7 +20,7 @@ from nubench.result_schema import Environment
 
 _PACKAGES: Final = ("torch", "numpy", "numba", "scikit-learn", "h5py", "calzone", "pluggy", "pydantic")
 # Parts of the package that cannot change a score.
-_NOT_SCORING: Final = ("cli.py", "progress.py", "leaderboard", "plugins.py", "environment.py")
+_NOT_SCORING: Final = ("cli.py", "listings.py", "progress.py", "leaderboard", "plugins.py", "environment.py")
 
 
 def describe(device: str) -> Environment:

@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection
 from pathlib import Path
@@ -225,7 +226,8 @@ def _run(tasks: Sequence[_Task], data: Geant4Data, processes: int, progress: Pro
     ahead = 4 * processes
     pending: deque[Future[tuple[Primaries, Deposits]]] = deque()
     try:
-        pending.extend(executor.submit(_simulate, task) for task in tasks[:ahead])
+        with _interrupts_held_back():
+            pending.extend(executor.submit(_simulate, task) for task in tasks[:ahead])
         for index, task in enumerate(tasks):
             primaries, deposits = pending.popleft().result()
             pending.extend(executor.submit(_simulate, later) for later in tasks[index + ahead : index + ahead + 1])
@@ -240,6 +242,27 @@ def _run(tasks: Sequence[_Task], data: Geant4Data, processes: int, progress: Pro
         ) from error
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Let a Ctrl-C wait while workers start: half-started ones would each answer it with a traceback.
+
+    Workers inherit the mask, so one that is still importing does not see the signal. Here the mask is not enough:
+    the libraries' own threads may be handed the signal, and Python then interrupts the main thread all the same.
+    """
+    came: list[int] = []
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    handler = signal.signal(signal.SIGINT, lambda number, _: came.append(number)) if in_main_thread else None
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if in_main_thread:
+            signal.signal(signal.SIGINT, handler)
+    if came:
+        raise KeyboardInterrupt
 
 
 def _cores() -> int:
