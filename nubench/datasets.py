@@ -152,12 +152,7 @@ class Dataset:
         Raises:
             NubenchError: when the simulation fails, or the disk is full; what was finished before stays.
         """
-        wanted = [
-            (split, point)
-            for split in splits
-            for point in points
-            if point.name == NOMINAL or split in ("adapt", "test")
-        ]
+        wanted = _existing(splits, points)
         # Most runs find all there: they must not wait for a builder of something else.
         if all(self._is_current(self.manifest(), *self._file_and_key(split, shift, point)) for split, point in wanted):
             return
@@ -181,10 +176,11 @@ class Dataset:
         self._verify_file(file, key)
         return read_events(self.directory / file)
 
-    def record(self, split: Split, shift: str, point: ShiftPoint) -> tuple[str, FileRecord]:
-        """The path in the data set and the record of a finished file."""
-        file, _ = self._file_and_key(split, shift, point)
-        return file, self.manifest().files[file]
+    def records(self, splits: Iterable[Split], shift: str, points: Iterable[ShiftPoint]) -> dict[str, FileRecord]:
+        """The records of finished files of these splits and points, by their path in the data set."""
+        finished = self.manifest().files
+        files = [self._file_and_key(split, shift, point)[0] for split, point in _existing(splits, points)]
+        return {file: finished[file] for file in files}
 
     def verify(self) -> Iterator[tuple[str, str | None]]:
         """Check every finished file; yields its path and None, or the reason why it cannot be trusted."""
@@ -331,6 +327,12 @@ class Dataset:
         manifest.files[file] = record
         text = json.dumps(manifest.model_dump(mode="json"), indent=2, sort_keys=True)
         write_atomically(self.directory / "manifest.json", text.encode())
+
+
+def _existing(splits: Iterable[Split], points: Iterable[ShiftPoint]) -> list[tuple[Split, ShiftPoint]]:
+    """The pairs that have a file: train and val are source only."""
+    every = list(points)
+    return [(split, p) for split in splits for p in every if p.name == NOMINAL or split in ("adapt", "test")]
 
 
 def particle_gun(card: Card) -> ParticleGun:

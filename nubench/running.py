@@ -42,6 +42,7 @@ from nubench.result_schema import Shift as ShiftRecord
 from nubench.results import read_result, write_result
 from nubench.shifts import NOMINAL, Shift, ShiftPoint
 from nubench.simulation.geant4 import find_data
+from nubench.storage import make_folder
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class Runner:
         start, cpu_start = time.monotonic(), environment.cpu_seconds()
         result_file = self._cache / "results" / f"{self._key(seed, 'result', shift=True)}.json"
         if result_file.exists():
-            self._progress.say(f"{self.config_title} seed {seed}: finished before, read from {result_file}")
+            self._progress.say(f"{self.registered.name} seed {seed}: finished before, read from {result_file}")
             return read_result(result_file)
         target_access = self.registered.thing.target_access
         if target_access == "none":
@@ -166,11 +167,6 @@ class Runner:
         """Forget the source events; they are read again when needed."""
         self._train = self._val = None
 
-    @property
-    def config_title(self) -> str:
-        """The method's name, for messages."""
-        return self.registered.name
-
     def _fit(self, seed: int, target: ShiftPoint | None) -> tuple[Model, Evaluator, TrainingView]:
         import torch
 
@@ -178,7 +174,7 @@ class Runner:
         directory = (
             self._cache / "trainings" / self._key(seed, target.name if target else "source", shift=target is not None)
         )
-        directory.mkdir(parents=True, exist_ok=True)
+        make_folder(directory)
         source = ShiftPoint(name=NOMINAL, strength=0.0, parameters=self.card.nominal)
         if self._train is None or self._val is None:
             self._train = self.dataset.load("train", self.shift.name, source)
@@ -204,7 +200,7 @@ class Runner:
             progress=self._progress,
         )
         self._progress.say(
-            f"{self.config_title}, seed {seed}{f', target {target.name}' if target else ''}: "
+            f"{self.registered.name}, seed {seed}{f', target {target.name}' if target else ''}: "
             f"{len(view.train):,} source events, {self.backbone_preset if method.uses_backbone else 'no'} backbone"
         )
         model = method(self.config).fit(view, context)
@@ -236,12 +232,7 @@ class Runner:
             ) from error
 
     def _dataset_record(self) -> DatasetRecord:
-        records = {}
-        for split in self.splits:
-            for point in self.points:
-                if point.name == NOMINAL or split in ("adapt", "test"):
-                    file, record = self.dataset.record(split, self.shift.name, point)
-                    records[file] = record
+        records = self.dataset.records(self.splits, self.shift.name, self.points)
         return DatasetRecord(
             name=self.card.name,
             version=str(self.card.version),

@@ -70,7 +70,7 @@ def test_every_event_has_more_than_three_hits_and_the_others_are_counted(built: 
         point = _points(built, "nominal")[0]
         events = built.load(split, "throws", point)
         assert events.events.voxels_per_event.min() > 3
-        _, record = built.record(split, "throws", point)
+        (record,) = built.records((split,), "throws", (point,)).values()
         assert record.events + record.dropped == 5 * getattr(built.card.sizes_of("smoke"), split)
 
 

@@ -46,6 +46,10 @@ _DEPOSIT_ROWS: Final = {
 }
 
 
+# rows of each event (E,), columns by their table, truth of the E events
+_Piece = tuple[Int64, dict[str, Any], Primaries]
+
+
 @dataclass(frozen=True)
 class EventAttributes:
     """What a file of events says about itself.
@@ -87,37 +91,26 @@ def write_events(path: Path, chunks: Iterable[LabelledEvents], attributes: Event
     Raises:
         NubenchError: when the disk is full or cannot be written; no file is left.
     """
-    count = 0
     digests = {name: hashlib.sha256() for name in ("lengths", "coords", "features", "labels")}
 
-    def write(partial: Path) -> None:
-        nonlocal count
-        with h5py.File(partial, "w") as file:
-            tables = _create(file, {**_EVENT_ROWS, "labels": (np.int64, 0)}, _TRUTH, _PORTABLE)
-            lengths = [np.zeros(0, np.int64)]
-            for chunk in chunks:
-                _append(
-                    partial,
-                    tables,
-                    {"coords": chunk.events.coords, "features": chunk.events.features, "labels": chunk.labels},
-                )
-                _append(partial, tables, _truth_columns(chunk.truth))
-                lengths.append(chunk.events.voxels_per_event)
-                columns = (lengths[-1], chunk.events.coords, chunk.events.features, chunk.labels)
-                for digest, column in zip(digests.values(), columns, strict=True):
-                    digest.update(np.ascontiguousarray(column).tobytes())
-                count += len(chunk)
-            file["offsets"] = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
-            file.attrs["schema_version"] = SCHEMA_VERSION
-            file.attrs["detector"] = attributes.detector
-            file.attrs["classes"] = list(attributes.classes)
-            file.attrs["voxel_size_cm"] = attributes.voxel_size_cm
-            file.attrs["shift"] = attributes.shift
-            file.attrs["point"] = attributes.point
-            file.attrs["parameters"] = json.dumps(attributes.parameters, sort_keys=True)
-            file.attrs["provenance"] = json.dumps(attributes.provenance, sort_keys=True)
+    def pieces() -> Iterator[_Piece]:
+        for chunk in chunks:
+            events = chunk.events
+            columns = {"coords": events.coords, "features": events.features, "labels": chunk.labels}
+            for name, column in {"lengths": events.voxels_per_event, **columns}.items():
+                digests[name].update(np.ascontiguousarray(column).tobytes())
+            yield events.voxels_per_event, columns, chunk.truth
 
-    write_atomically(path, write)
+    about = {
+        "detector": attributes.detector,
+        "classes": list(attributes.classes),
+        "voxel_size_cm": attributes.voxel_size_cm,
+        "shift": attributes.shift,
+        "point": attributes.point,
+        "parameters": json.dumps(attributes.parameters, sort_keys=True),
+        "provenance": json.dumps(attributes.provenance, sort_keys=True),
+    }
+    count = _write_ragged(path, _EVENT_ROWS, _PORTABLE, pieces(), about)
     return count, hashlib.sha256(b"".join(digest.digest() for digest in digests.values())).hexdigest()
 
 
@@ -166,30 +159,16 @@ def write_truth(path: Path, chunks: Iterable[TruthChunk], classes: tuple[str, ..
     Raises:
         NubenchError: when the disk is full or cannot be written; no file is left.
     """
-    count = 0
-
-    def write(partial: Path) -> None:
-        nonlocal count
-        with h5py.File(partial, "w") as file:
-            tables = _create(file, {**_DEPOSIT_ROWS, "labels": (np.int64, 0)}, _TRUTH, _FAST)
-            lengths = [np.zeros(0, np.int64)]
-            for chunk in chunks:
-                deposits = chunk.deposits
-                _append(
-                    partial,
-                    tables,
-                    {name: getattr(deposits, name) for name in _DEPOSIT_ROWS} | {"labels": chunk.labels},
-                )
-                _append(partial, tables, _truth_columns(chunk.primaries))
-                lengths.append(np.diff(deposits.offsets))
-                count += len(deposits)
-            file["offsets"] = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
-            file.attrs["schema_version"] = SCHEMA_VERSION
-            file.attrs["classes"] = list(classes)
-            file.attrs["provenance"] = json.dumps(provenance, sort_keys=True)
-
-    write_atomically(path, write)
-    return count
+    pieces = (
+        (
+            np.diff(chunk.deposits.offsets),
+            {name: getattr(chunk.deposits, name) for name in _DEPOSIT_ROWS} | {"labels": chunk.labels},
+            chunk.primaries,
+        )
+        for chunk in chunks
+    )
+    about = {"classes": list(classes), "provenance": json.dumps(provenance, sort_keys=True)}
+    return _write_ragged(path, _DEPOSIT_ROWS, _FAST, pieces, about)
 
 
 def read_truth(path: Path, events_a_chunk: int) -> Iterator[TruthChunk]:
@@ -224,6 +203,31 @@ def truth_provenance(path: Path) -> dict[str, Any]:
     with _opened(path) as file:
         _check_schema(path, file)
         return dict(json.loads(file.attrs["provenance"]))
+
+
+def _write_ragged(
+    path: Path, rows: dict[str, Any], compression: dict[str, Any], pieces: Iterable[_Piece], about: dict[str, Any]
+) -> int:
+    """Write rows of events, their labels and truth, piece by piece, then offsets and attributes; count the events."""
+    count = 0
+
+    def write(partial: Path) -> None:
+        nonlocal count
+        with h5py.File(partial, "w") as file:
+            tables = _create(file, {**rows, "labels": (np.int64, 0)}, _TRUTH, compression)
+            lengths = [np.zeros(0, np.int64)]
+            for rows_of_events, columns, truth in pieces:
+                _append(partial, tables, columns)
+                _append(partial, tables, _truth_columns(truth))
+                lengths.append(rows_of_events)
+                count += len(rows_of_events)
+            file["offsets"] = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
+            file.attrs["schema_version"] = SCHEMA_VERSION
+            for name, value in about.items():
+                file.attrs[name] = value
+
+    write_atomically(path, write)
+    return count
 
 
 def _truth_columns(truth: Primaries) -> dict[str, Any]:
