@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from importlib.resources.abc import Traversable
 from typing import Literal
@@ -29,11 +30,18 @@ class Normalisation(_Model):
 
 
 class ParticleClass(_Model):
-    """One class: its Particle Data Group codes (drawn equally) and its kinetic-energy range in MeV."""
+    """One class: its Particle Data Group codes (drawn equally) and its spectrum, flat in energy or in momentum.
+
+    Attributes:
+        kinetic_energy_mev: lowest and highest kinetic energy, MeV, of a spectrum flat in it.
+        momentum_mev: lowest and highest momentum, MeV/c, of a spectrum flat in it. A class that is generated states
+            one of the two; of an imported one neither may be known.
+    """
 
     name: Name
-    pdg: tuple[int, ...] = Field(min_length=1)
-    kinetic_energy_mev: tuple[float, float]
+    pdg: tuple[int, ...] = ()
+    kinetic_energy_mev: tuple[float, float] | None = None
+    momentum_mev: tuple[float, float] | None = None
 
 
 class Truth(_Model):
@@ -57,12 +65,30 @@ class Sizes(_Model):
     test: int = Field(gt=0)
 
 
+class Imported(_Model):
+    """Where the events of an imported data set come from.
+
+    Attributes:
+        format: name of the format they were read from.
+        source: name of the file or folder that was imported.
+        sha256: over all files that were read.
+        notes: what was found on the way: repeated kinematics, dropped rows.
+    """
+
+    format: str
+    source: str
+    sha256: str
+    notes: tuple[str, ...] = ()
+
+
 class Card(_Model):
     """A data set, whole.
 
     Attributes:
         name, version, title, description, weak_points: what it is and what is known to be weak in it.
         detector: name of the response.
+        truth: what Geant4 is asked for; None where the events are imported.
+        imported: where they come from; None where they are generated.
         classes: the particle classes; their order is the label.
         minimum_hits: an event with fewer hits at a shift point is not in that point's file.
         noise_seed: seed of the electronics noise, the same for all points.
@@ -82,11 +108,23 @@ class Card(_Model):
     minimum_hits: int = Field(ge=1)
     noise_seed: int
     normalisation: Normalisation
-    truth: Truth
+    truth: Truth | None = None
+    imported: Imported | None = None
     classes: tuple[ParticleClass, ...] = Field(min_length=2)
     nominal: dict[str, float | str]
     sizes: dict[str, Sizes]
     shifts: tuple[Shift, ...]
+
+    @model_validator(mode="after")
+    def _is_generated_or_imported(self) -> Card:
+        if (self.truth is None) == (self.imported is None):
+            raise ValueError("a card must state either truth, to be generated, or imported")
+        for particle in self.classes if self.truth is not None else ():
+            if not particle.pdg or (particle.kinetic_energy_mev is None) == (particle.momentum_mev is None):
+                raise ValueError(
+                    f"class {particle.name!r} must state pdg and either kinetic_energy_mev or momentum_mev"
+                )
+        return self
 
     @model_validator(mode="after")
     def _points_move_known_parameters(self) -> Card:
@@ -125,15 +163,17 @@ class Card(_Model):
 
 
 def read_card(file: Traversable) -> Card:
-    """Read and check a card.
+    """Read and check a card, in TOML, or in JSON as :meth:`nubench.datasets.Dataset.write_card` leaves it.
 
     Raises:
-        DataError: when the file is not TOML or breaks the schema; the message names file, field and reason.
+        DataError: when the file is neither or breaks the schema; the message names file, field and reason.
     """
+    language = "JSON" if file.name.endswith(".json") else "TOML"
     try:
-        return Card.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
-    except tomllib.TOMLDecodeError as error:
-        raise DataError(f"data-set card {file.name} is not valid TOML: {error}") from error
+        text = file.read_text(encoding="utf-8")
+        return Card.model_validate(json.loads(text) if language == "JSON" else tomllib.loads(text))
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'card'}: {e['msg']}" for e in error.errors())
         raise DataError(f"data-set card {file.name} breaks the schema: {problems}") from error
+    except ValueError as error:
+        raise DataError(f"data-set card {file.name} is not valid {language}: {error}") from error

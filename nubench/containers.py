@@ -16,6 +16,7 @@ Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
+Bool = npt.NDArray[np.bool_]
 
 
 def ragged_rows(offsets: Int64, index: npt.NDArray[np.integer]) -> tuple[Int64, Int64]:
@@ -187,6 +188,29 @@ class Events:
 
 
 @dataclass(frozen=True, slots=True)
+class Response:
+    """What a simulated detector gives: the events, and what only a simulation knows of their voxels.
+
+    Attributes:
+        events: the E sparse voxel events.
+        from_track: (N,) bool for each voxel, True where charged particles left energy in it and False where all
+            of its light leaked in from its neighbours; None for a detector that does not tell them apart.
+
+    Raises:
+        ValueError: when there is not one entry for each voxel.
+    """
+
+    events: Events
+    from_track: Bool | None = None
+
+    def __post_init__(self) -> None:
+        _check_from_track(self.events, self.from_track)
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+
+@dataclass(frozen=True, slots=True)
 class LabelledEvents:
     """Events with their class and their truth; only simulated source data and the evaluation have these.
 
@@ -194,13 +218,16 @@ class LabelledEvents:
         events: the E sparse voxel events.
         labels: (E,) int64 index into the data set's classes.
         truth: the generated particle of each event.
+        from_track: (N,) bool, see :class:`Response`.
     """
 
     events: Events
     labels: Int64
     truth: Primaries
+    from_track: Bool | None = None
 
     def __post_init__(self) -> None:
+        _check_from_track(self.events, self.from_track)
         if not len(self.events) == len(self.labels) == len(self.truth):
             raise ValueError(
                 f"{len(self.events)} events, {len(self.labels)} labels and {len(self.truth)} truth rows do not match"
@@ -211,4 +238,12 @@ class LabelledEvents:
 
     def select(self, index: npt.NDArray[np.integer]) -> LabelledEvents:
         """Return the events in ``index`` (K,), in that order."""
-        return LabelledEvents(self.events.select(index), self.labels[index], self.truth.select(index))
+        from_track = self.from_track
+        if from_track is not None:
+            from_track = from_track[ragged_rows(self.events.offsets, index)[1]]
+        return LabelledEvents(self.events.select(index), self.labels[index], self.truth.select(index), from_track)
+
+
+def _check_from_track(events: Events, from_track: Bool | None) -> None:
+    if from_track is not None and from_track.shape != (len(events.coords),):
+        raise ValueError(f"from_track must be ({len(events.coords)},), one for each voxel; got {from_track.shape}")

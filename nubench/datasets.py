@@ -3,18 +3,20 @@
 A data set is a folder named after card, version, profile and a digest of its recipe. In it::
 
     manifest.json                      what is finished: checksum, size, events and key of every file
-    truth/{train,val,adapt,test}.h5    Geant4 deposits
+    truth/{train,val,adapt,test}.h5    Geant4 deposits; {split}-{physics list}.h5 where a point asks for another list
     {split}/nominal.h5                 events at the nominal point
-    {split}/{shift}/{point}.h5         events at a target point (adapt and test only)
+    {split}/{shift}/{point}.h5         events at another point
+
+``adapt`` and ``test`` exist at every point, ``train`` and ``val`` at the source points alone. An imported data set is
+a folder ``imported/NAME`` of the same layout, whose card stands in it: its events, or its deposits, were put there by
+``nubench data import`` and cannot be built.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -22,11 +24,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from nubench.cards import SPLITS, Card, Split
 from nubench.containers import LabelledEvents
+from nubench.dataset_files import CARD_FILE, IMPORTED_FOLDER, DatasetFiles, FileRecord, Manifest, digest_of
 from nubench.detectors import Detector
 from nubench.errors import DataError
 from nubench.events.store import (
@@ -42,43 +43,15 @@ from nubench.progress import Progress
 from nubench.shifts import NOMINAL, ShiftPoint
 from nubench.simulation.geant4 import Geant4Data, generate, provenance
 from nubench.simulation.particle_gun import ParticleGun, Species
-from nubench.storage import PARTIAL_SUFFIX, make_folder, sha256_of, write_atomically
+from nubench.storage import PARTIAL_SUFFIX, make_folder, write_atomically
 
 #: Raised with every change of this file or of the truth generation that changes what is built.
 RECIPE_VERSION: Final = 1
 #: Event ids of a split start here, so that ids are unique in a data set.
-_FIRST_EVENT_ID: Final[dict[Split, int]] = {split: index * 1_000_000_000 for index, split in enumerate(SPLITS)}
+FIRST_EVENT_ID: Final[dict[Split, int]] = {split: index * 1_000_000_000 for index, split in enumerate(SPLITS)}
+#: Raised when deposits on disk change their layout: they are made anew, without another recipe.
+_TRUTH_LAYOUT: Final = 2
 _EVENTS_A_CHUNK: Final = 512
-
-
-class FileRecord(BaseModel):
-    """One finished file.
-
-    Attributes:
-        sha256: of the file, which says whether it is the one that was built.
-        content: SHA-256 of the events alone, the same whatever wrote the file; empty for deposits.
-        size: bytes.
-        events, dropped: events in it, and those with too few hits.
-        key: digest of what made it.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    sha256: str
-    content: str
-    size: int
-    events: int
-    dropped: int
-    key: str
-
-
-class Manifest(BaseModel):
-    """The finished files of a data set, by their path relative to it."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    recipe: dict[str, Any]
-    files: dict[str, FileRecord] = {}
 
 
 @dataclass(frozen=True)
@@ -102,18 +75,23 @@ class Dataset:
     @property
     def recipe(self) -> dict[str, Any]:
         """All that decides what the truth and the nominal events are."""
-        return {
+        shared = {
             "recipe_version": RECIPE_VERSION,
             "card": self.card.name,
             "card_version": self.card.version,
-            "profile": self.profile,
-            "truth": self.card.truth.model_dump(mode="json"),
-            "classes": [particle.model_dump(mode="json") for particle in self.card.classes],
-            "sizes": self.card.sizes_of(self.profile).model_dump(),
+            "classes": [particle.model_dump(mode="json", exclude_none=True) for particle in self.card.classes],
             "minimum_hits": self.card.minimum_hits,
             "noise_seed": self.card.noise_seed,
             "detector": self.detector.name,
             "detector_version": self.detector.version,
+        }
+        if self.card.truth is None:
+            return {**shared, "imported": None if self.card.imported is None else self.card.imported.sha256}
+        return {
+            **shared,
+            "profile": self.profile,
+            "truth": self.card.truth.model_dump(mode="json"),
+            "sizes": self.card.sizes_of(self.profile).model_dump(),
             "geant4_data": {"mode": self.data.mode, "version": self.data.version},
             "calzone": version("calzone"),
         }
@@ -121,11 +99,13 @@ class Dataset:
     @property
     def recipe_digest(self) -> str:
         """SHA-256 of the recipe."""
-        return _digest(self.recipe)
+        return digest_of(self.recipe)
 
     @property
     def directory(self) -> Path:
         """The folder of the data set."""
+        if self.card.imported is not None:
+            return self.cache / IMPORTED_FOLDER / self.card.name
         name = f"{self.card.name}-v{self.card.version}-{self.profile}-{self.recipe_digest[:10]}"
         return self.cache / "data" / name
 
@@ -135,35 +115,36 @@ class Dataset:
         Raises:
             DataError: when the manifest is damaged.
         """
-        file = self.directory / "manifest.json"
-        if not file.exists():
-            return Manifest(recipe=self.recipe)
-        try:
-            return Manifest.model_validate_json(file.read_bytes())
-        except ValidationError as error:
-            remove = f"nubench data remove {self.card.name} --profile {self.profile}"
-            raise DataError(f"{file} is damaged; remove the data set with `{remove}`") from error
+        return self._files.manifest()
 
-    def build(self, splits: Iterable[Split], shift: str, points: Iterable[ShiftPoint], progress: Progress) -> None:
+    def build(
+        self,
+        splits: Iterable[Split],
+        shift: str,
+        points: Iterable[ShiftPoint],
+        progress: Progress,
+        sources: Collection[str] = (NOMINAL,),
+    ) -> None:
         """Make the files of these splits and points that are not there yet.
 
-        ``train`` and ``val`` exist at nominal only. One process builds at a time; a second one waits.
+        ``train`` and ``val`` are made at the points called in ``sources`` only. One process builds at a time; a second
+        one waits.
 
         Raises:
             NubenchError: when the simulation fails, or the disk is full; what was finished before stays.
+            DataError: when the data set was imported and holds no such events.
         """
-        wanted = _existing(splits, points)
+        wanted = _existing(splits, points, sources)
         # Most runs find all there: they must not wait for a builder of something else.
-        if all(self._is_current(self.manifest(), *self._file_and_key(split, shift, point)) for split, point in wanted):
+        if all(self._files.is_current(*self._file_and_key(split, shift, point)) for split, point in wanted):
             return
         make_folder(self.directory)
-        with _locked(self.directory / ".lock", progress):
+        with self._files.locked(progress):
             for leftover in self.directory.rglob(f"*{PARTIAL_SUFFIX}"):
                 leftover.unlink(missing_ok=True)
             for split, point in wanted:
-                file, key = self._file_and_key(split, shift, point)
-                if not self._is_current(self.manifest(), file, key):
-                    self._build_truth(split, progress)
+                if not self._files.is_current(*self._file_and_key(split, shift, point)):
+                    self._build_truth(split, point, progress)
                     self._build_events(split, shift, point, progress)
 
     def load(self, split: Split, shift: str, point: ShiftPoint) -> LabelledEvents:
@@ -172,25 +153,38 @@ class Dataset:
         Raises:
             DataError: when the file was not built or is not the one that was built.
         """
-        file, key = self._file_and_key(split, shift, point)
-        self._verify_file(file, key)
-        return read_events(self.directory / file)
+        return read_events(self._files.check(*self._file_and_key(split, shift, point)))
 
-    def records(self, splits: Iterable[Split], shift: str, points: Iterable[ShiftPoint]) -> dict[str, FileRecord]:
+    def truth(self, split: Split, events_a_chunk: int = _EVENTS_A_CHUNK) -> Iterator[TruthChunk]:
+        """Stream the deposits of a split, as they were built, after checking the file against its checksum.
+
+        Raises:
+            DataError: when the file was not built or is not the one that was built.
+        """
+        return read_truth(self._files.check(*self._truth_file_and_key(split, None)), events_a_chunk)
+
+    def file_of(self, split: Split, shift: str, point: str) -> str:
+        """The path of a file of events in the data set."""
+        return f"{split}/{NOMINAL}.h5" if point == NOMINAL else f"{split}/{shift}/{point}.h5"
+
+    def records(
+        self, splits: Iterable[Split], shift: str, points: Iterable[ShiftPoint], sources: Collection[str] = (NOMINAL,)
+    ) -> dict[str, FileRecord]:
         """The records of finished files of these splits and points, by their path in the data set."""
         finished = self.manifest().files
-        files = [self._file_and_key(split, shift, point)[0] for split, point in _existing(splits, points)]
+        files = [self.file_of(split, shift, point.name) for split, point in _existing(splits, points, sources)]
         return {file: finished[file] for file in files}
 
     def verify(self) -> Iterator[tuple[str, str | None]]:
         """Check every finished file; yields its path and None, or the reason why it cannot be trusted."""
         for file, record in sorted(self.manifest().files.items()):
-            if file.startswith("truth/") and not (self.directory / file).exists():
+            is_truth = file.startswith("truth/")
+            if is_truth and not (self.directory / file).exists() and self.card.imported is None:
                 continue  # deposits may be removed to save disk; they are made again when a new point needs them
             try:
-                self._verify_file(file, record.key)
-                if not file.startswith("truth/"):
-                    read_events(self.directory / file)
+                path = self._files.check(file, record.key)
+                if not is_truth:
+                    read_events(path)
             except DataError as error:
                 yield file, str(error)
             else:
@@ -214,59 +208,51 @@ class Dataset:
         if self.directory.exists():
             shutil.rmtree(self.directory)
 
-    def _file_and_key(self, split: Split, shift: str, point: ShiftPoint) -> tuple[str, str]:
-        file = f"{split}/{NOMINAL}.h5" if point.name == NOMINAL else f"{split}/{shift}/{point.name}.h5"
-        return file, _digest({"recipe": self.recipe, "parameters": point.parameters})
+    def write_card(self) -> None:
+        """Keep the card of an imported data set beside its events; with it, the data set is found by its name."""
+        make_folder(self.directory)
+        write_atomically(self.directory / CARD_FILE, self.card.model_dump_json(indent=1, exclude_none=True).encode())
 
-    def _is_current(self, manifest: Manifest, file: str, key: str) -> bool:
-        record = manifest.files.get(file)
-        path = self.directory / file
-        return record is not None and record.key == key and path.is_file() and path.stat().st_size == record.size
+    def add_truth(self, split: Split, chunks: Iterable[TruthChunk], made_by: dict[str, Any]) -> None:
+        """Write the deposits of a split of an imported data set.
 
-    def _verify_file(self, file: str, key: str) -> None:
-        path = self.directory / file
-        record = self.manifest().files.get(file)
-        mend = f"remove it and run `nubench data build {self.card.name} --profile {self.profile}`"
-        if record is None or not path.is_file():
-            raise DataError(f"{path} is not built; run `nubench data build {self.card.name} --profile {self.profile}`")
-        if record.key != key:
-            raise DataError(f"{path} was built for other parameters; {mend}")
-        if sha256_of(path) != record.sha256:
-            raise DataError(f"{path} is not the file that was built (its checksum differs); {mend}")
+        Args:
+            split: its name.
+            chunks: consecutive events; ids are unique in the data set.
+            made_by: what is known of the program that made them, recorded in every file made from them.
 
-    def _build_truth(self, split: Split, progress: Progress) -> None:
-        file, key = f"truth/{split}.h5", self.recipe_digest
-        if self._is_current(self.manifest(), file, key):
-            return
-        truth = self.card.truth
-        events_per_class: int = getattr(self.card.sizes_of(self.profile), split)
-        count = events_per_class * len(self.card.classes)
-        with progress.task(f"Geant4, {split}", count, "events") as task:
+        Raises:
+            NubenchError: when the disk is full or cannot be written.
+        """
+        file, key = self._truth_file_and_key(split, None)
+        count = write_truth(self.directory / file, chunks, self.card.class_names, made_by)
+        self._files.enter(file, key, "", events=count, dropped=0)
 
-            def chunks() -> Iterator[TruthChunk]:
-                for primaries, labels, deposits in generate(
-                    particle_gun(self.card),
-                    truth.material,
-                    events_per_class,
-                    seed=truth.seed,
-                    first_event_id=_FIRST_EVENT_ID[split],
-                    data=self.data,
-                    processes=self.processes,
-                    physics_list=truth.physics_list,
-                    production_cut_cm=truth.production_cut_cm,
-                ):
-                    yield TruthChunk(primaries, labels, deposits)
-                    task.advance(len(primaries))
+    def add_events(
+        self,
+        split: Split,
+        shift: str,
+        point: ShiftPoint,
+        chunks: Iterable[LabelledEvents],
+        generated: int,
+        made_by: dict[str, Any],
+    ) -> None:
+        """Write the events of a split at a point; events with too few hits are left out and counted.
 
-            source = provenance(self.data, truth.physics_list, truth.production_cut_cm, truth.seed)
-            write_truth(self.directory / file, chunks(), self.card.class_names, dict(source))
-        self._finish(file, key, "", events=count, dropped=0)
+        Args:
+            split, shift: their names.
+            point: with all parameters written out, see :meth:`nubench.shifts.Shift.all_points`.
+            chunks: consecutive events.
+            generated: number of events in all chunks.
+            made_by: of the deposits, recorded in the file.
 
-    def _build_events(self, split: Split, shift: str, point: ShiftPoint, progress: Progress) -> None:
+        Raises:
+            NubenchError: when the disk is full or cannot be written.
+        """
         file, key = self._file_and_key(split, shift, point)
-        truth_file = self.directory / "truth" / f"{split}.h5"
-        self._verify_file(f"truth/{split}.h5", self.recipe_digest)
-        generated = self.manifest().files[f"truth/{split}.h5"].events
+        enough = (
+            chunk.select((chunk.events.voxels_per_event >= self.card.minimum_hits).nonzero()[0]) for chunk in chunks
+        )
         attributes = EventAttributes(
             detector=self.detector.name,
             classes=self.card.class_names,
@@ -283,82 +269,113 @@ class Dataset:
                 "minimum_hits": self.card.minimum_hits,
                 "split": split,
                 "generated_events": generated,
-                "truth": truth_provenance(truth_file),
+                "truth": made_by,
             },
         )
-        with progress.task(f"{self.detector.name} response, {split} at {point.name}", generated, "events") as task:
+        kept, content = write_events(self.directory / file, enough, attributes)
+        self._files.enter(file, key, content, events=kept, dropped=generated - kept)
 
-            def respond(chunk: TruthChunk) -> LabelledEvents:
-                ids = chunk.primaries.event_id
-                events = self.detector.respond(chunk.deposits, ids, point.parameters, self.card.noise_seed)
-                enough = (events.voxels_per_event >= self.card.minimum_hits).nonzero()[0]
-                return LabelledEvents(events, chunk.labels, chunk.primaries).select(enough)
+    @property
+    def _files(self) -> DatasetFiles:
+        if self.card.imported is not None:
+            mend = "import the data set again with `nubench data import`"
+        else:
+            mend = f"run `nubench data build {self.card.name} --profile {self.profile}`"
+        return DatasetFiles(self.directory, self.recipe, mend)
+
+    def _file_and_key(self, split: Split, shift: str, point: ShiftPoint) -> tuple[str, str]:
+        return self.file_of(split, shift, point.name), digest_of({"recipe": self.recipe, "parameters": point.settings})
+
+    def _truth_file_and_key(self, split: Split, physics_list: str | None) -> tuple[str, str]:
+        name = f"{split}-{physics_list}" if physics_list else split
+        key = digest_of({"recipe": self.recipe, "physics_list": physics_list, "layout": _TRUTH_LAYOUT})
+        return f"truth/{name}.h5", key
+
+    def _build_truth(self, split: Split, point: ShiftPoint, progress: Progress) -> None:
+        file, key = self._truth_file_and_key(split, point.physics_list)
+        if self._files.is_current(file, key):
+            return
+        truth = self.card.truth
+        if truth is None:
+            raise DataError(
+                f"the imported data set {self.card.name!r} holds no {split} events at {point.name!r}, and no deposits "
+                f"to make them from: there is no {self.directory / file}"
+            )
+        physics_list = point.physics_list or truth.physics_list
+        events_per_class: int = getattr(self.card.sizes_of(self.profile), split)
+        count = events_per_class * len(self.card.classes)
+        with progress.task(f"Geant4, {split}", count, "events") as task:
+
+            def chunks() -> Iterator[TruthChunk]:
+                for primaries, labels, deposits in generate(
+                    particle_gun(self.card),
+                    truth.material,
+                    events_per_class,
+                    seed=truth.seed,
+                    first_event_id=FIRST_EVENT_ID[split],
+                    data=self.data,
+                    processes=self.processes,
+                    physics_list=physics_list,
+                    production_cut_cm=truth.production_cut_cm,
+                ):
+                    yield TruthChunk(primaries, labels, deposits)
+                    task.advance(len(primaries))
+
+            source = provenance(self.data, physics_list, truth.production_cut_cm, truth.seed)
+            write_truth(self.directory / file, chunks(), self.card.class_names, dict(source))
+        self._files.enter(file, key, "", events=count, dropped=0)
+
+    def _build_events(self, split: Split, shift: str, point: ShiftPoint, progress: Progress) -> None:
+        truth_file = self._files.check(*self._truth_file_and_key(split, point.physics_list))
+        made_by = truth_provenance(truth_file)
+        generated = self.manifest().files[truth_file.relative_to(self.directory).as_posix()].events
+
+        def respond(chunk: TruthChunk) -> LabelledEvents:
+            ids = chunk.primaries.event_id
+            response = self.detector.respond(chunk.deposits, ids, point.parameters, self.card.noise_seed)
+            return LabelledEvents(response.events, chunk.labels, chunk.primaries, response.from_track)
+
+        with progress.task(f"{self.detector.name} response, {split} at {point.name}", generated, "events") as task:
 
             def chunks() -> Iterator[LabelledEvents]:
                 # Files are read and written while the next chunk is simulated: neither waits for the other.
                 with ThreadPoolExecutor(max_workers=1) as simulation:
-                    ahead: deque[tuple[int, Future[LabelledEvents]]] = deque()
+                    ahead: deque[Future[LabelledEvents]] = deque()
                     for chunk in read_truth(truth_file, _EVENTS_A_CHUNK):
-                        ahead.append((len(chunk.labels), simulation.submit(respond, chunk)))
+                        ahead.append(simulation.submit(respond, chunk))
                         if len(ahead) > 2:
-                            yield from finish(ahead)
+                            yield finish(ahead)
                     while ahead:
-                        yield from finish(ahead)
+                        yield finish(ahead)
 
-            def finish(ahead: deque[tuple[int, Future[LabelledEvents]]]) -> Iterator[LabelledEvents]:
-                count, future = ahead.popleft()
-                yield future.result()
-                task.advance(count)
+            def finish(ahead: deque[Future[LabelledEvents]]) -> LabelledEvents:
+                events = ahead.popleft().result()
+                task.advance(len(events))
+                return events
 
-            kept, content = write_events(self.directory / file, chunks(), attributes)
-        self._finish(file, key, content, events=kept, dropped=generated - kept)
-
-    def _finish(self, file: str, key: str, content: str, events: int, dropped: int) -> None:
-        path = self.directory / file
-        record = FileRecord(
-            sha256=sha256_of(path),
-            content=content,
-            size=path.stat().st_size,
-            events=events,
-            dropped=dropped,
-            key=key,
-        )
-        manifest = self.manifest()
-        manifest.files[file] = record
-        text = json.dumps(manifest.model_dump(mode="json"), indent=2, sort_keys=True)
-        write_atomically(self.directory / "manifest.json", text.encode())
+            self.add_events(split, shift, point, chunks(), generated, made_by)
 
 
-def _existing(splits: Iterable[Split], points: Iterable[ShiftPoint]) -> list[tuple[Split, ShiftPoint]]:
+def _existing(
+    splits: Iterable[Split], points: Iterable[ShiftPoint], sources: Collection[str]
+) -> list[tuple[Split, ShiftPoint]]:
     """The pairs that have a file: train and val are source only."""
     every = list(points)
-    return [(split, p) for split in splits for p in every if p.name == NOMINAL or split in ("adapt", "test")]
+    return [(split, p) for split in splits for p in every if p.name in sources or split in ("adapt", "test")]
 
 
 def particle_gun(card: Card) -> ParticleGun:
-    """What the card asks Geant4 to fire."""
-    species = tuple(
-        Species(label, particle.pdg, particle.kinetic_energy_mev) for label, particle in enumerate(card.classes)
-    )
-    return ParticleGun(species, card.truth.vertex_min_cm, card.truth.vertex_max_cm)
+    """What the card asks Geant4 to fire.
 
-
-def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-class _locked:  # noqa: N801 (used as a function)
-    """Hold a lock file, and say so when another process has it."""
-
-    def __init__(self, path: Path, progress: Progress) -> None:
-        self._lock, self._progress = FileLock(path), progress
-
-    def __enter__(self) -> None:
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            self._progress.say(f"Another process is building in {Path(self._lock.lock_file).parent}; waiting for it.")
-            self._lock.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
+    Raises:
+        DataError: when the card's events are imported.
+    """
+    if card.truth is None:
+        raise DataError(f"data set {card.name!r} is imported: its card does not say what to fire")
+    species = []
+    for label, particle in enumerate(card.classes):
+        if particle.momentum_mev is not None:
+            species.append(Species(label, particle.pdg, particle.momentum_mev, "momentum"))
+        elif particle.kinetic_energy_mev is not None:
+            species.append(Species(label, particle.pdg, particle.kinetic_energy_mev))
+    return ParticleGun(tuple(species), card.truth.vertex_min_cm, card.truth.vertex_max_cm)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Protocol
 
-from nubench.containers import Deposits, Events, Int64
+from nubench.containers import Deposits, Int64, Response
 
 
 class Detector(Protocol):
@@ -26,7 +26,9 @@ class Detector(Protocol):
     voxel_size_cm: ClassVar[float]
     version: ClassVar[int]
 
-    def respond(self, deposits: Deposits, event_id: Int64, parameters: Mapping[str, float | str], seed: int) -> Events:
+    def respond(
+        self, deposits: Deposits, event_id: Int64, parameters: Mapping[str, float | str], seed: int
+    ) -> Response:
         """Simulate the detector's response.
 
         The result for an event depends on its deposits, its id, the parameters and the seed alone: not on the
@@ -36,11 +38,11 @@ class Detector(Protocol):
         Args:
             deposits: true deposits of E events, cm, MeV and microseconds.
             event_id: (E,) int64, the key of each event's noise.
-            parameters: every detector parameter by name.
+            parameters: detector parameters by name; those not named are nominal.
             seed: of the noise.
 
         Returns:
-            E events in the same order, some perhaps without a voxel.
+            E events in the same order, some perhaps without a voxel, with what the simulation knows of their voxels.
 
         Raises:
             UsageError: when a parameter is unknown or outside its physical range.
@@ -57,9 +59,11 @@ class LArTPC:
     voxel_size_cm: ClassVar[float] = 0.38
     version: ClassVar[int] = 1
 
-    def respond(self, deposits: Deposits, event_id: Int64, parameters: Mapping[str, float | str], seed: int) -> Events:
+    def respond(
+        self, deposits: Deposits, event_id: Int64, parameters: Mapping[str, float | str], seed: int
+    ) -> Response:
         """Run the chain from quenching to ADC counts; see :meth:`Detector.respond`."""
         # numba is loaded only when events are simulated: it takes half a second.
         from nubench.simulation.lartpc import LArTPCParameters, simulate
 
-        return simulate(deposits, event_id, LArTPCParameters.from_mapping(parameters), seed)
+        return Response(simulate(deposits, event_id, LArTPCParameters.from_mapping(parameters), seed))

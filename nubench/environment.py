@@ -20,7 +20,16 @@ from nubench.result_schema import Environment
 
 _PACKAGES: Final = ("torch", "numpy", "numba", "scikit-learn", "h5py", "calzone", "pluggy", "pydantic")
 # Parts of the package that cannot change a score.
-_NOT_SCORING: Final = ("cli.py", "listings.py", "progress.py", "leaderboard", "plugins.py", "environment.py")
+_NOT_SCORING: Final = (
+    "cli",
+    "display",
+    "environment.py",
+    "importing",
+    "leaderboard",
+    "listings.py",
+    "plugins.py",
+    "progress.py",
+)
 
 
 def describe(device: str) -> Environment:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from nubench.cards import read_card
+from nubench.cards import Card
 from nubench.plugins import PluginRegistry
 from nubench.profiles import PROFILES
+from nubench.shifts import NOMINAL
 
 Listing = tuple[list[str], list[list[str]]]
 
 
-def _methods(registry: PluginRegistry) -> Listing:
+def _methods(cards: Sequence[Card], registry: PluginRegistry) -> Listing:
     rows = [
         [r.name, r.thing.title, r.thing.target_access, r.thing.ranked_by, f"{r.plugin.distribution} {r.plugin.version}"]
         for r in registry.methods()
@@ -20,25 +21,23 @@ def _methods(registry: PluginRegistry) -> Listing:
     return ["method", "what it does", "sees of the target", "ranked by", "from"], rows
 
 
-def _shifts(registry: PluginRegistry) -> Listing:
-    cards = [read_card(registered.thing) for registered in registry.cards()]
+def _shifts(cards: Sequence[Card], registry: PluginRegistry) -> Listing:
     rows = []
     for card in cards:
         for shift in card.shifts:
-            first = [shift.name, card.name, shift.title]
-            for point in shift.points:
-                rows.append([*first, point.name, f"{point.strength:.2f} {shift.strength_unit if first[0] else ''}"])
-                first = ["", "", ""]
-    return ["shift", "data set", "what it moves", "point", "strength"], rows
+            strengths = ", ".join(f"{point.name} ({point.strength:.3g})" for point in shift.points)
+            unit = f"{shift.strength_unit}; nominal {shift.nominal_strength:g}"
+            sources = ", ".join((NOMINAL, *shift.sources))
+            rows.append([shift.name, card.name, shift.title, strengths, unit, sources])
+    return ["shift", "data set", "what it moves", "points and their strength", "unit", "trained at"], rows
 
 
-def _detectors(registry: PluginRegistry) -> Listing:
+def _detectors(cards: Sequence[Card], registry: PluginRegistry) -> Listing:
     rows = [[r.name, r.thing.title, r.thing.feature, r.plugin.distribution] for r in registry.detectors()]
     return ["detector", "what it is", "feature of a voxel", "from"], rows
 
 
-def _datasets(registry: PluginRegistry) -> Listing:
-    cards = [read_card(registered.thing) for registered in registry.cards()]
+def _datasets(cards: Sequence[Card], registry: PluginRegistry) -> Listing:
     rows = [
         [
             card.name,
@@ -52,12 +51,12 @@ def _datasets(registry: PluginRegistry) -> Listing:
     return ["data set", "version", "detector", "classes", "shifts"], rows
 
 
-def _profiles(registry: PluginRegistry) -> Listing:
+def _profiles(cards: Sequence[Card], registry: PluginRegistry) -> Listing:
     rows = [[p.name, p.title, p.backbone, str(p.seeds), f"{p.views:,}", str(p.batch_size)] for p in PROFILES.values()]
     return ["profile", "for", "backbone", "seeds", "views", "batch"], rows
 
 
-LISTINGS: Mapping[str, Callable[[PluginRegistry], Listing]] = MappingProxyType(
+LISTINGS: Mapping[str, Callable[[Sequence[Card], PluginRegistry], Listing]] = MappingProxyType(
     {
         "methods": _methods,
         "shifts": _shifts,

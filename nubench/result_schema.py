@@ -30,9 +30,6 @@ from nubench.evaluation import metrics
 
 SCHEMA_VERSION: Final = 1
 
-#: The shift point that a method is trained on. All others are targets.
-SOURCE_POINT: Final = "nominal"
-
 #: Settings of a profile that do not tell its results apart: names, the number of seeds (told apart by row), and
 #: the backbone (told apart by its preset).
 NOT_COMPARED: Final = frozenset({"name", "title", "seeds", "backbone"})
@@ -136,11 +133,14 @@ class Shift(_Record):
     points: Annotated[tuple[Name, ...], Field(min_length=2)]
 
     @model_validator(mode="after")
-    def _the_source_point_is_first(self) -> Self:
+    def _points_are_unique(self) -> Self:
         _refuse_repeats("points", self.points)
-        if self.points[0] != SOURCE_POINT:
-            raise ValueError(f"the first of points must be {SOURCE_POINT!r}; got {self.points[0]!r}")
         return self
+
+    @property
+    def source(self) -> str:
+        """The point that the method was trained on; all others are targets."""
+        return self.points[0]
 
 
 class Backbone(_Record):

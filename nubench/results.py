@@ -13,7 +13,6 @@ from nubench.errors import DataError
 from nubench.result_schema import (
     NOT_COMPARED,
     SCHEMA_VERSION,
-    SOURCE_POINT,
     Backbone,
     Cost,
     Dataset,
@@ -31,12 +30,12 @@ from nubench.result_schema import (
     Training,
     Validation,
 )
+from nubench.shifts import NOMINAL
 from nubench.storage import explained_failures, write_atomically
 
 __all__ = [
     "NOT_COMPARED",
     "SCHEMA_VERSION",
-    "SOURCE_POINT",
     "Backbone",
     "Cost",
     "Dataset",
@@ -57,6 +56,7 @@ __all__ = [
     "fingerprint",
     "load_results",
     "read_result",
+    "shift_folder",
     "submission_path",
     "write_result",
 ]
@@ -78,16 +78,31 @@ def canonical(value: JsonValue) -> str:
 
 
 def experiment(result: Result) -> dict[str, Any]:
-    """Return what was asked for, the seed included: two results with the same are repetitions of one run."""
+    """Return what was asked for, the seed included: two results with the same are repetitions of one run.
+
+    Of the detector parameters, those count that some point moves. What is the same everywhere is fixed by the recipe of
+    the data set, and a parameter that a later version adds, switched off, must not part results that saw equal events.
+    """
     method = result.method
     return {
         "method": [method.name, method.distribution, method.version, method.config, method.ranked_by],
         "dataset": result.dataset.model_dump(mode="json", exclude={"events", "checksums"}),
-        "shift": [result.shift.name, [[point.point, point.parameters] for point in result.points]],
+        "shift": [result.shift.name, _moved_parameters(result)],
         "backbone": result.backbone.preset if result.backbone else None,
         "profile": [result.profile.name, compared_settings(result.profile)],
         "seed": result.seed,
     }
+
+
+def _moved_parameters(result: Result) -> list[list[Any]]:
+    """Each point with the parameters that are not the same at all points."""
+    every = [point.parameters for point in result.points]
+    names = {name for parameters in every for name in parameters}
+    moved = {name for name in names if len({canonical(parameters.get(name)) for parameters in every}) > 1}
+    return [
+        [point.point, {name: value for name, value in point.parameters.items() if name in moved}]
+        for point in result.points
+    ]
 
 
 def compared_settings(profile: Profile) -> dict[str, JsonValue]:
@@ -100,10 +115,17 @@ def submission_path(root: Path, result: Result) -> Path:
 
     The name ends with the fingerprint of the experiment, so that a run with other settings never replaces
     another's file, and a repetition replaces its own:
-    ``submissions/<detector>/<shift>/<profile>/<method>-seed<seed>-<fingerprint>.json``.
+    ``submissions/<detector>/<shift>/<profile>/<method>-seed<seed>-<fingerprint>.json``, where ``<shift>`` is
+    :func:`shift_folder`.
     """
-    folder = root / "submissions" / result.dataset.detector / result.shift.name / result.profile.name
+    folder = root / "submissions" / result.dataset.detector / shift_folder(result) / result.profile.name
     return folder / f"{result.method.name}-seed{result.seed}-{fingerprint(experiment(result))}.json"
+
+
+def shift_folder(result: Result) -> str:
+    """Return the name of the folder of a shift: with the source point, where that is not nominal."""
+    shift = result.shift
+    return shift.name if shift.source == NOMINAL else f"{shift.name}-from-{shift.source}"
 
 
 def write_result(result: Result, path: Path) -> None:

@@ -18,7 +18,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from nubench import environment
-from nubench.cards import Card, Split, read_card
+from nubench.cards import Card, Split
+from nubench.catalogue import find_card, open_dataset
 from nubench.containers import LabelledEvents
 from nubench.datasets import Dataset
 from nubench.errors import PluginError, UsageError, unknown_name
@@ -41,7 +42,6 @@ from nubench.result_schema import Progress as ProgressRecord
 from nubench.result_schema import Shift as ShiftRecord
 from nubench.results import read_result, write_result
 from nubench.shifts import NOMINAL, Shift, ShiftPoint
-from nubench.simulation.geant4 import find_data
 from nubench.storage import make_folder
 
 
@@ -52,6 +52,7 @@ class Request:
     Attributes:
         method, shift, profile: their names.
         dataset: name of the card, or None for the one that has the shift.
+        source: the point of the shift that methods are trained on.
         settings: values of the method's settings, as text or typed.
         backbone: preset, or None for the profile's.
         engine: of the sparse convolutions.
@@ -62,6 +63,7 @@ class Request:
     shift: str
     profile: str = "smoke"
     dataset: str | None = None
+    source: str = NOMINAL
     settings: Mapping[str, Any] | None = None
     backbone: str | None = None
     engine: str = "native"
@@ -80,22 +82,15 @@ class Runner:
     ):
         self.profile: Profile = profile_called(request.profile)
         self.registered: Registered[type[Method]] = registry.method(request.method)
-        self.card: Card = find_card(registry, request.dataset, request.shift)
+        self.card: Card = find_card(registry, cache, request.dataset, request.shift)
         self.shift: Shift = self.card.shift(request.shift)
         self.config = make_config(self.registered.thing, self.profile, request.settings or {})
         self.backbone_preset = _known_backbone(request.backbone or self.profile.backbone)
         self.engine = _known_engine(request.engine)
         self.device = choose_device(request.device)
-        self.points: Sequence[ShiftPoint] = self.shift.all_points(self.card.nominal)
+        self.points: Sequence[ShiftPoint] = self.shift.all_points(self.card.nominal, request.source)
         self._cache, self._progress = cache, progress
-        self.dataset = Dataset(
-            card=self.card,
-            profile=self.profile.name,
-            detector=registry.detector(self.card.detector).thing,
-            cache=cache,
-            data=find_data(cache),
-            processes=processes,
-        )
+        self.dataset: Dataset = open_dataset(registry, cache, self.card, self.profile.name, processes)
         self._record = self._method_record()
         self._train: LabelledEvents | None = None
         self._val: LabelledEvents | None = None
@@ -112,7 +107,7 @@ class Runner:
         Raises:
             NubenchError: when something cannot go on; what was finished stays and is continued the next time.
         """
-        self.dataset.build(self.splits, self.shift.name, self.points, self._progress)
+        self.dataset.build(self.splits, self.shift.name, self.points, self._progress, self._sources)
         start, cpu_start = time.monotonic(), environment.cpu_seconds()
         result_file = self._cache / "results" / f"{self._key(seed, 'result', shift=True)}.json"
         if result_file.exists():
@@ -128,7 +123,7 @@ class Runner:
             for point in self.points:
                 model, evaluator, view = self._fit(seed, point)
                 points.append(self._score(evaluator, point))
-                if point.name == NOMINAL:
+                if point is self._source:
                     validation = evaluator.validate(view)
         result = Result(
             method=self._record,
@@ -163,6 +158,14 @@ class Runner:
         write_result(result, result_file)
         return result
 
+    @property
+    def _source(self) -> ShiftPoint:
+        return self.points[0]
+
+    @property
+    def _sources(self) -> tuple[str, ...]:
+        return (self._source.name,)
+
     def release(self) -> None:
         """Forget the source events; they are read again when needed."""
         self._train = self._val = None
@@ -175,10 +178,9 @@ class Runner:
             self._cache / "trainings" / self._key(seed, target.name if target else "source", shift=target is not None)
         )
         make_folder(directory)
-        source = ShiftPoint(name=NOMINAL, strength=0.0, parameters=self.card.nominal)
         if self._train is None or self._val is None:
-            self._train = self.dataset.load("train", self.shift.name, source)
-            self._val = self.dataset.load("val", self.shift.name, source)
+            self._train = self.dataset.load("train", self.shift.name, self._source)
+            self._val = self.dataset.load("val", self.shift.name, self._source)
         view = TrainingView(
             classes=self.card.class_names,
             train=self._train.events,
@@ -209,7 +211,7 @@ class Runner:
     def _score(self, evaluator: Evaluator, point: ShiftPoint) -> PointResult:
         test = self.dataset.load("test", self.shift.name, point)
         readouts = evaluator.score(test, len(self.card.classes))
-        return PointResult(point=point.name, parameters=dict(point.parameters), events=len(test), readouts=readouts)
+        return PointResult(point=point.name, parameters=dict(point.settings), events=len(test), readouts=readouts)
 
     def _method_record(self) -> MethodRecord:
         method, plugin = self.registered.thing, self.registered.plugin
@@ -232,7 +234,11 @@ class Runner:
             ) from error
 
     def _dataset_record(self) -> DatasetRecord:
-        records = self.dataset.records(self.splits, self.shift.name, self.points)
+        records = self.dataset.records(self.splits, self.shift.name, self.points, self._sources)
+        counts: dict[str, int] = {
+            split: records[self.dataset.file_of(split, self.shift.name, self._source.name)].events
+            for split in self.splits
+        }
         return DatasetRecord(
             name=self.card.name,
             version=str(self.card.version),
@@ -240,7 +246,7 @@ class Runner:
             classes=self.card.class_names,
             recipe=self.dataset.recipe_digest,
             checksums={file: record.content for file, record in records.items()},
-            events={split: records[f"{split}/{NOMINAL}.h5"].events for split in self.splits},
+            events=counts,
         )
 
     def _key(self, seed: int, role: str, *, shift: bool) -> str:
@@ -261,25 +267,6 @@ class Runner:
         }
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
         return f"{self.registered.name}-seed{seed}-{digest}"
-
-
-def find_card(registry: PluginRegistry, dataset: str | None, shift: str) -> Card:
-    """The card called ``dataset``, or the one card that has the shift.
-
-    Raises:
-        UsageError: when there is none, or more than one has the shift.
-    """
-    if dataset is not None:
-        return read_card(registry.card(dataset).thing)
-    cards = [read_card(registered.thing) for registered in registry.cards()]
-    having = [card for card in cards if shift in {s.name for s in card.shifts}]
-    if len(having) == 1:
-        return having[0]
-    if not having:
-        raise unknown_name("shift", shift, {s.name for card in cards for s in card.shifts})
-    raise UsageError(
-        f"shift {shift!r} is in several data sets; choose with --dataset: {', '.join(c.name for c in having)}"
-    )
 
 
 def make_config(method: type[Method], profile: Profile, settings: Mapping[str, Any]) -> Any:

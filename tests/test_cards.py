@@ -52,6 +52,24 @@ def test_all_points_are_written_out_whole_with_nominal_first(card: Card) -> None
     assert all(set(point.parameters) == set(card.nominal) for point in points)
 
 
+def test_a_source_that_is_offered_comes_first_and_nominal_is_then_a_target(card: Card) -> None:
+    shift = card.shift("throws").model_copy(update={"sources": ("throw2",), "nominal_strength": 1.0})
+    points = shift.all_points(card.nominal, "throw2")
+    assert [point.name for point in points][:3] == ["throw2", "nominal", "throw1"]
+    assert points[1].strength == 1.0
+    with pytest.raises(UsageError, match=r"source 'throw3' .* exist at nominal, throw2"):
+        shift.all_points(card.nominal, "throw3")
+
+
+def test_a_card_is_read_again_from_json(card: Card, tmp_path: Path) -> None:
+    file = tmp_path / "card.json"
+    file.write_text(card.model_dump_json(exclude_none=True))
+    assert read_card(file) == card
+    file.write_text("{")
+    with pytest.raises(DataError, match=r"card\.json is not valid JSON"):
+        read_card(file)
+
+
 def test_unknown_shift_and_profile_are_answered_with_what_exists(card: Card) -> None:
     with pytest.raises(UsageError, match="unknown shift 'throw'; did you mean 'throws'"):
         card.shift("throw")
@@ -68,6 +86,8 @@ def test_unknown_shift_and_profile_are_answered_with_what_exists(card: Card) -> 
         ("gain = 3.85702", "gian = 3.85702", "gian"),
         ('name = "throw2"', 'name = "throw1"', "same name"),
         ("minimum_hits", "minimum_hitz", "minimum_hitz"),
+        ("kinetic_energy_mev = [50.0, 400.0]", "", "'proton' must state pdg and either kinetic_energy_mev or momentum"),
+        ('strength_unit = "sigma"', 'strength_unit = "sigma"\nsources = ["nowhere"]', "nowhere"),
     ],
 )
 def test_a_broken_card_is_named_with_the_reason(tmp_path: Path, old: str, new: str, reason: str) -> None:

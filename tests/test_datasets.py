@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from nubench import datasets
-from nubench.cards import SPLITS, read_card
+from nubench.cards import SPLITS, Imported, read_card
+from nubench.catalogue import imported_cards
+from nubench.containers import LabelledEvents
 from nubench.datasets import Dataset
 from nubench.errors import DataError
 from nubench.plugins import load_plugins
@@ -144,6 +146,54 @@ def test_moved_parameters_are_another_file(copy: Dataset) -> None:
     copy.build(("test",), "throws", points, SilentProgress())
     changed = {file for file, checksum in _sums(copy).items() if before.get(file) != checksum}
     assert changed == {"test/throws/throw2.h5"}
+
+
+def test_training_events_exist_at_the_source_that_is_asked_for(copy: Dataset) -> None:
+    (point,) = _points(copy, "throw2")
+    copy.build(("train", "val"), "throws", (point,), SilentProgress(), sources=("throw2",))
+    shifted = copy.load("train", "throws", point)
+    nominal = copy.load("train", "throws", _points(copy, "nominal")[0])
+    assert shifted.events.features.mean() - nominal.events.features.mean() == pytest.approx(62, abs=5)
+    assert set(copy.records(("train",), "throws", (point,), ("throw2",))) == {"train/throws/throw2.h5"}
+    assert copy.records(("train",), "throws", (point,)) == {}
+
+
+def test_another_hadronic_model_sees_the_same_primaries(copy: Dataset) -> None:
+    nominal, other = copy.card.shift("hadronic-model").all_points(copy.card.nominal)
+    copy.build(("test",), "hadronic-model", (other,), SilentProgress())
+    events, changed = copy.load("test", "hadronic-model", nominal), copy.load("test", "hadronic-model", other)
+    assert (copy.directory / "truth/test-QGSP_BIC.h5").is_file()
+    common, first, second = np.intersect1d(events.truth.event_id, changed.truth.event_id, return_indices=True)
+    assert len(common) >= 0.9 * len(events)
+    assert np.array_equal(events.truth.kinetic_energy[first], changed.truth.kinetic_energy[second])
+
+    def voxels(labelled: LabelledEvents, index: int) -> list[list[int]]:
+        return labelled.select(np.array([index])).events.coords.tolist()
+
+    same = np.array([voxels(events, one) == voxels(changed, two) for one, two in zip(first, second, strict=True)])
+    names = np.array(copy.card.class_names)[events.labels[first]]
+    # Showers of 200 MeV rarely meet a nucleus, pions always do.
+    assert same[names == "electron"].mean() > 0.5
+    assert not same[names == "pion"].all()
+
+
+def test_an_imported_data_set_holds_what_was_put_into_it_and_builds_the_response(copy: Dataset) -> None:
+    card = copy.card.model_copy(
+        update={"name": "brought", "truth": None, "imported": Imported(format="test", source="x", sha256="0" * 64)}
+    )
+    dataset = replace(copy, card=card)
+    nominal, throw = _points(copy, "nominal", "throw2")
+    dataset.write_card()
+    dataset.add_truth("test", copy.truth("test"), {"generator": "somebody's"})
+    dataset.build(("test",), "throws", (nominal, throw), SilentProgress())
+    for point in (nominal, throw):
+        ours, theirs = dataset.load("test", "throws", point), copy.load("test", "throws", point)
+        assert np.array_equal(ours.events.coords, theirs.events.coords)
+        assert np.array_equal(ours.events.features, theirs.events.features)
+    with pytest.raises(DataError, match="imported data set 'brought' holds no train events at 'nominal'"):
+        dataset.build(("train",), "throws", (nominal,), SilentProgress())
+    assert [card.name for card in imported_cards(copy.cache)] == ["brought"]
+    assert all(problem is None for _, problem in dataset.verify())
 
 
 def _build_alone(plugin: Path, cache: Path) -> None:

@@ -148,7 +148,6 @@ def edit(*place: Any, to: object) -> Callable[[dict[str, Any]], None]:
         (edit("points", 1, "readouts", "head", to=None), "lacks the read-out 'head' that ranks it"),
         (edit("points", 1, "point", to="nominal"), "points must be those of the shift"),
         (edit("shift", "points", to=["nominal", "throw1", "throw1"]), "stand more than once"),
-        (edit("shift", "points", to=["throw1", "nominal", "throw2"]), "first of points must be 'nominal'"),
         (edit("dataset", "classes", to=["a", "b"]), "scores 3 classes; the data set has 2"),
         (edit("dataset", "classes", to=["a", "b", "b"]), "classes must be unique"),
         (edit("method", "target_access", to="labelled"), "'labelled' cannot be ranked"),
@@ -256,6 +255,26 @@ def test_the_path_tells_experiments_apart_and_repetitions_not(tmp_path: Path) ->
     ]
     assert len({submission_path(tmp_path, other) for other in [one, *others]}) == 8
     assert len({fingerprint(experiment(other)) for other in [one, *others]}) == 8
+
+
+def test_parameters_that_no_point_moves_do_not_part_results(tmp_path: Path) -> None:
+    content = copy.deepcopy(CONTENT)
+    before = submission_path(tmp_path, Result.model_validate(content))
+    for point in content["points"]:
+        point["parameters"]["added_later_and_switched_off"] = 0.0
+    assert submission_path(tmp_path, Result.model_validate(content)) == before
+    content["points"][1]["parameters"]["added_later_and_switched_off"] = 1.0
+    assert submission_path(tmp_path, Result.model_validate(content)) != before
+
+
+def test_another_source_point_is_another_folder(tmp_path: Path) -> None:
+    content = copy.deepcopy(CONTENT)
+    nominal, first, second = content["points"]
+    content["points"] = [first, nominal, second]
+    content["shift"]["points"] = [point["point"] for point in content["points"]]
+    result = Result.model_validate(content)
+    assert submission_path(tmp_path, result).parent.parent.name == "throws-from-throw1"
+    assert [point.point for point in result.target_points] == ["nominal", "throw2"]
 
 
 def test_load_results_reads_all_in_order_and_refuses_repetitions(tmp_path: Path) -> None:

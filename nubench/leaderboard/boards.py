@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from nubench.errors import DataError
 from nubench.evaluation.statistics import Interval, interval_from_seeds
-from nubench.results import Method, Result, canonical, experiment, fingerprint
+from nubench.results import Method, Result, canonical, experiment, fingerprint, shift_folder
 
 #: Folder of results of methods without a backbone when no method with one has been submitted.
 NO_BACKBONE = "none"
@@ -125,7 +125,7 @@ class Board:
     def title(self) -> str:
         """One line that names it."""
         shared = self.example
-        return f"{shared.dataset.detector}, {shared.shift.name}, {shared.profile.name}, backbone {self.backbone}"
+        return f"{shared.dataset.detector}, {shift_folder(shared)}, {shared.profile.name}, backbone {self.backbone}"
 
 
 def spread(values: Sequence[float]) -> Spread:
@@ -150,7 +150,7 @@ def boards_of(results: Iterable[Result]) -> tuple[Board, ...]:
     """
     folders: dict[PurePosixPath, list[Result]] = defaultdict(list)
     for result in results:
-        folders[PurePosixPath(result.dataset.detector, result.shift.name, result.profile.name)].append(result)
+        folders[PurePosixPath(result.dataset.detector, shift_folder(result), result.profile.name)].append(result)
     boards = [
         Board(at_backbone, backbone, _rows(of_backbone))
         for folder, together in folders.items()

@@ -1,0 +1,69 @@
+"""The command line: thin commands over the library. Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from nubench.cli import running
+from nubench.cli.data import data_app
+from nubench.errors import NubenchError
+
+
+class _Commands(TyperGroup):
+    """Ends a user's mistake and an interrupt with one message and no traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the chosen command."""
+        try:
+            return super().invoke(ctx)
+        except NubenchError as error:
+            typer.echo(f"nubench: {error}", err=True)
+            raise typer.Exit(error.exit_code) from None
+        except OSError as error:
+            typer.echo(f"nubench: {error}", err=True)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            typer.echo("nubench: interrupted; the same command goes on from here", err=True)
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    name="nubench",
+    cls=_Commands,
+    help="Benchmark of domain adaptation on neutrino detectors: which training survives a detector that is not quite "
+    "the simulated one?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(data_app, name="data")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"nubench {version('nubench')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    show_version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="print the version and exit")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command()(running.run)
+app.command()(running.leaderboard)
+app.command("list")(running.list_)
+
+
+def main() -> None:
+    """Entry point."""
+    app()

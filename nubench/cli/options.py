@@ -1,0 +1,90 @@
+"""Options that several commands share, and what they turn into."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nubench.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from nubench.datasets import Dataset
+    from nubench.plugins import PluginRegistry
+
+PluginOption = Annotated[
+    list[Path], typer.Option("--plugin", help="a Python file to load as a plugin", show_default=False)
+]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option("--cache", help="folder of data and trainings [default: NUBENCH_CACHE or the user's cache folder]"),
+]
+ProfileOption = Annotated[str, typer.Option(help="budget: smoke, laptop, standard or paper")]
+LeaderboardsOption = Annotated[Path, typer.Option("--leaderboards", help="folder of results, tables and figures")]
+ProcessesOption = Annotated[
+    int | None, typer.Option("--processes", min=1, help="Geant4 processes [default: all cores]")
+]
+
+
+def make_console() -> Console:
+    """The console that results are printed on."""
+    from rich.console import Console
+
+    # A log file has no width; 80 columns would break tables.
+    return Console(width=None if sys.stdout.isatty() else 160)
+
+
+def cache_folder(option: Path | None) -> Path:
+    """The folder of data and trainings: the option, else the environment's, else the user's; made when missing."""
+    from nubench.storage import make_folder
+
+    named = option or os.environ.get("NUBENCH_CACHE")
+    if named:
+        folder = Path(named).expanduser().resolve()
+    else:
+        import platformdirs
+
+        folder = Path(platformdirs.user_cache_dir("nubench"))
+    make_folder(folder)
+    return folder
+
+
+def load_registry(files: list[Path]) -> PluginRegistry:
+    """Find the plugins; those that fail are named on stderr and skipped."""
+    from nubench.plugins import load_plugins
+
+    registry = load_plugins(files)
+    # Asked once here, so that a hook that raises is reported with the others.
+    for ask in (registry.methods, registry.detectors, registry.cards):
+        ask()
+    for failure in registry.failures:
+        typer.echo(f"nubench: plugin {failure.name!r} of {failure.distribution} is skipped: {failure.reason}", err=True)
+    return registry
+
+
+def parse_settings(pairs: list[str]) -> dict[str, str]:
+    """Read the values of ``--set NAME=VALUE``.
+
+    Raises:
+        UsageError: when one is not of this form.
+    """
+    settings = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--set {pair!r} is not of the form NAME=VALUE")
+        settings[name] = value
+    return settings
+
+
+def dataset_called(name: str, profile: str, files: list[Path], cache: Path | None, processes: int | None) -> Dataset:
+    """Open a data set of a plugin or an imported one."""
+    from nubench.catalogue import card_called, open_dataset
+
+    registry, folder = load_registry(files), cache_folder(cache)
+    return open_dataset(registry, folder, card_called(registry, folder, name), profile, processes)
