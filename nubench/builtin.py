@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 @hookimpl
 def register_detectors() -> Iterable[Detector]:
-    """The liquid-argon time projection chamber."""
-    from nubench.detectors import LArTPC
+    """The liquid-argon time projection chamber and the scintillator of cubes."""
+    from nubench.detectors import LArTPC, ScintillatorCubes
 
-    return [LArTPC()]
+    return [LArTPC(), ScintillatorCubes()]
 
 
 @hookimpl

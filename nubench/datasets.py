@@ -144,7 +144,7 @@ class Dataset:
                 leftover.unlink(missing_ok=True)
             for split, point in wanted:
                 if not self._files.is_current(*self._file_and_key(split, shift, point)):
-                    self._build_truth(split, point, progress)
+                    self._build_truth(split, point.physics_list, progress)
                     self._build_events(split, shift, point, progress)
 
     def load(self, split: Split, shift: str, point: ShiftPoint) -> LabelledEvents:
@@ -154,6 +154,17 @@ class Dataset:
             DataError: when the file was not built or is not the one that was built.
         """
         return read_events(self._files.check(*self._file_and_key(split, shift, point)))
+
+    def build_truth(self, split: Split, progress: Progress) -> None:
+        """Make the deposits of a split, where they are not there.
+
+        Raises:
+            NubenchError: when the simulation fails, or the disk is full.
+            DataError: when the data set was imported without deposits.
+        """
+        make_folder(self.directory)
+        with self._files.locked(progress):
+            self._build_truth(split, None, progress)
 
     def truth(self, split: Split, events_a_chunk: int = _EVENTS_A_CHUNK) -> Iterator[TruthChunk]:
         """Stream the deposits of a split, as they were built, after checking the file against its checksum.
@@ -291,17 +302,17 @@ class Dataset:
         key = digest_of({"recipe": self.recipe, "physics_list": physics_list, "layout": _TRUTH_LAYOUT})
         return f"truth/{name}.h5", key
 
-    def _build_truth(self, split: Split, point: ShiftPoint, progress: Progress) -> None:
-        file, key = self._truth_file_and_key(split, point.physics_list)
+    def _build_truth(self, split: Split, other_physics_list: str | None, progress: Progress) -> None:
+        file, key = self._truth_file_and_key(split, other_physics_list)
         if self._files.is_current(file, key):
             return
         truth = self.card.truth
         if truth is None:
             raise DataError(
-                f"the imported data set {self.card.name!r} holds no {split} events at {point.name!r}, and no deposits "
-                f"to make them from: there is no {self.directory / file}"
+                f"the imported data set {self.card.name!r} lacks what was asked for: there are no {split} events, and "
+                f"no deposits to make them from in {self.directory / file}"
             )
-        physics_list = point.physics_list or truth.physics_list
+        physics_list = other_physics_list or truth.physics_list
         events_per_class: int = getattr(self.card.sizes_of(self.profile), split)
         count = events_per_class * len(self.card.classes)
         with progress.task(f"Geant4, {split}", count, "events") as task:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
-from nubench.containers import Deposits, Int64, Response
+from nubench.containers import Deposits, Events, Int64, Response
+
+if TYPE_CHECKING:
+    from nubench.simulation.resimulation import Resimulator
 
 
 class Detector(Protocol):
@@ -50,6 +53,15 @@ class Detector(Protocol):
         ...
 
 
+@runtime_checkable
+class ResimulableDetector(Protocol):
+    """A detector whose response can be drawn again and again around its nominal point, as training data."""
+
+    def resimulator(self, deposits: Deposits, event_id: Int64) -> Resimulator[Deposits, Any, Events]:
+        """Hold the deposits of E events, with their ids (E,), for re-simulation."""
+        ...
+
+
 class LArTPC:
     """Liquid-argon time projection chamber with pixelated charge readout, see docs/physics.md."""
 
@@ -67,3 +79,29 @@ class LArTPC:
         from nubench.simulation.lartpc import LArTPCParameters, simulate
 
         return Response(simulate(deposits, event_id, LArTPCParameters.from_mapping(parameters), seed))
+
+    def resimulator(self, deposits: Deposits, event_id: Int64) -> Resimulator[Deposits, Any, Events]:
+        """Working points are throws of Table I, an own one for every event and draw."""
+        from nubench.simulation.lartpc import draw_parameters, simulate_draws
+        from nubench.simulation.resimulation import Resimulator
+
+        return Resimulator(deposits, event_id, simulate_draws, draw_parameters)
+
+
+class ScintillatorCubes:
+    """Plastic scintillator of optically separated cubes with three fibres each, see docs/physics-scintillator.md."""
+
+    name: ClassVar[str] = "scintillator"
+    title: ClassVar[str] = "plastic scintillator, 200 x 200 x 200 cubes of 1 cm, three fibres a cube"
+    feature: ClassVar[str] = "photoelectrons"
+    voxel_size_cm: ClassVar[float] = 1.0
+    version: ClassVar[int] = 1
+
+    def respond(
+        self, deposits: Deposits, event_id: Int64, parameters: Mapping[str, float | str], seed: int
+    ) -> Response:
+        """Run the chain from quenching to photoelectrons; see :meth:`Detector.respond`."""
+        # numba is loaded only when events are simulated: it takes half a second.
+        from nubench.simulation.scintillator import ScintillatorParameters, simulate
+
+        return simulate(deposits, event_id, ScintillatorParameters.from_mapping(parameters), seed)

@@ -9,7 +9,7 @@ a whole file.
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -18,15 +18,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from nubench.cards import Normalisation
 from nubench.containers import Events, Float32, Int64
-from nubench.errors import PluginError
+from nubench.errors import PluginError, UsageError
 from nubench.progress import Progress
 
 if TYPE_CHECKING:
     import torch
 
     from nubench.backbone import Backbone
+    from nubench.simulation.resimulation import Resimulator
 
-TargetAccess = Literal["none", "unlabelled"]
+TargetAccess = Literal["none", "unlabelled", "labelled"]
 ReadOut = Literal["head", "probe"]
 
 
@@ -73,6 +74,8 @@ class TrainingView:
     voxel_size_cm: float
     _method: str = field(repr=False)
     _target: Events | None = field(repr=False)
+    _target_labels: Int64 | None = field(default=None, repr=False)
+    _resimulator: Callable[[], Resimulator[Any, Any, Events]] | None = field(default=None, repr=False)
 
     @property
     def target(self) -> Events:
@@ -87,6 +90,36 @@ class TrainingView:
                 "declare target_access = 'unlabelled' in the class"
             )
         return self._target
+
+    @property
+    def target_labels(self) -> Int64:
+        """Labels of :attr:`target`, for the row that shows what could be reached and is never ranked.
+
+        Raises:
+            PluginError: when the method did not declare ``target_access = "labelled"``.
+        """
+        if self._target_labels is None:
+            raise PluginError(
+                f"method {self._method!r} reads the labels of target events; no method may, but one that declares "
+                "target_access = 'labelled' and is not ranked"
+            )
+        return self._target_labels
+
+    def resimulator(self) -> Resimulator[Any, Any, Events]:
+        """The true deposits of the training events, to be simulated again under other detectors.
+
+        Its event ``i`` is event ``i`` of :attr:`train`. The deposits stay in memory as long as it does: some 40 kB an
+        event.
+
+        Raises:
+            UsageError: when the detector offers no re-simulation, or the deposits of the data set are not there.
+        """
+        if self._resimulator is None:
+            raise UsageError(
+                f"method {self._method!r} simulates the training events again, which this data set does not offer: "
+                "its detector has no re-simulation, or it was imported without deposits"
+            )
+        return self._resimulator()
 
 
 @dataclass(frozen=True)
@@ -165,7 +198,7 @@ class Method(abc.ABC):
         title: one line for listings.
         version: raised when the method changes in a way that changes its results.
         target_access: ``"none"``, or ``"unlabelled"`` to be given unlabelled events of each target point, with
-            one training for each.
+            one training for each; ``"labelled"`` for a row that shows what could be reached: it is not ranked.
         ranked_by: the read-out that ranks the method: its own ``"head"``, or the ``"probe"`` on frozen embeddings.
         ranked: False for rows that stand on the board for orientation only.
         uses_backbone: False when the method does not train the shared backbone.

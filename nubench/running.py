@@ -15,13 +15,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from nubench import environment
 from nubench.cards import Card, Split
 from nubench.catalogue import find_card, open_dataset
-from nubench.containers import LabelledEvents
+from nubench.containers import Deposits, Events, LabelledEvents
 from nubench.datasets import Dataset
+from nubench.detectors import ResimulableDetector
 from nubench.errors import PluginError, UsageError, unknown_name
 from nubench.evaluation.scoring import Evaluator
 from nubench.methods import Context, Method, Model, TrainingView
@@ -42,6 +44,7 @@ from nubench.result_schema import Progress as ProgressRecord
 from nubench.result_schema import Shift as ShiftRecord
 from nubench.results import read_result, write_result
 from nubench.shifts import NOMINAL, Shift, ShiftPoint
+from nubench.simulation.resimulation import Resimulator
 from nubench.storage import make_folder
 
 
@@ -98,8 +101,8 @@ class Runner:
     @property
     def splits(self) -> tuple[Split, ...]:
         """The splits that the method needs."""
-        unlabelled: tuple[Split, ...] = ("adapt",) if self.registered.thing.target_access == "unlabelled" else ()
-        return ("train", "val", *unlabelled, "test")
+        of_target: tuple[Split, ...] = ("adapt",) if self.registered.thing.target_access != "none" else ()
+        return ("train", "val", *of_target, "test")
 
     def run(self, seed: int) -> Result:
         """Build, train and score with one seed; a finished result is read again.
@@ -159,6 +162,30 @@ class Runner:
         return result
 
     @property
+    def _can_resimulate(self) -> bool:
+        detector, directory = self.dataset.detector, self.dataset.directory
+        has_deposits = self.card.truth is not None or (directory / "truth" / "train.h5").is_file()
+        return isinstance(detector, ResimulableDetector) and has_deposits
+
+    def _resimulator(self) -> Resimulator[Any, Any, Events]:
+        """The deposits of the training events, in their order."""
+        detector = self.dataset.detector
+        assert self._train is not None
+        assert isinstance(detector, ResimulableDetector)
+        self.dataset.build_truth("train", self._progress)
+        wanted = self._train.truth.event_id
+        parts, found = [], []
+        for chunk in self.dataset.truth("train"):
+            # Events with too few hits at the source are not trained on.
+            kept = np.isin(chunk.primaries.event_id, wanted).nonzero()[0]
+            parts.append(chunk.deposits.select(kept))
+            found.append(chunk.primaries.event_id[kept])
+        ids = np.concatenate(found)
+        order = np.argsort(ids)
+        deposits = Deposits.concatenate(parts).select(order[np.searchsorted(ids, wanted, sorter=order)])
+        return detector.resimulator(deposits, wanted)
+
+    @property
     def _source(self) -> ShiftPoint:
         return self.points[0]
 
@@ -181,6 +208,7 @@ class Runner:
         if self._train is None or self._val is None:
             self._train = self.dataset.load("train", self.shift.name, self._source)
             self._val = self.dataset.load("val", self.shift.name, self._source)
+        adapt = self.dataset.load("adapt", self.shift.name, target) if target else None
         view = TrainingView(
             classes=self.card.class_names,
             train=self._train.events,
@@ -190,7 +218,9 @@ class Runner:
             normalisation=self.card.normalisation,
             voxel_size_cm=self.card.voxel_size_cm,
             _method=method.name,
-            _target=self.dataset.load("adapt", self.shift.name, target).events if target else None,
+            _target=adapt.events if adapt else None,
+            _target_labels=adapt.labels if adapt and method.target_access == "labelled" else None,
+            _resimulator=self._resimulator if self._can_resimulate else None,
         )
         context = Context(
             seed=seed,

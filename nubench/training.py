@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +26,10 @@ from nubench.storage import write_atomically
 CHECKPOINT_INTERVAL_SECONDS: Final = 60.0
 _HISTORY_LENGTH: Final = 20
 _INFERENCE_BATCH: Final = 256
+_SOURCE_STREAM, _TARGET_STREAM = 1, 2
+
+#: A score and the weights that reached it.
+_Best = tuple[float, dict[str, torch.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class Step:
     Attributes:
         batch: B source events, features normalised, on the device.
         labels: (B,) int64.
+        index: (B,) which of the source events they are.
+        target: B events of the target, if :func:`train` was given any.
         generator: for every random draw of the step; seeded from the training's seed and the step alone, which
             is what makes a resumed training exact.
         number: from 0.
@@ -43,6 +49,8 @@ class Step:
 
     batch: SparseBatch
     labels: torch.Tensor
+    index: Int64
+    target: SparseBatch | None
     generator: torch.Generator
     number: int
     progress: float
@@ -66,6 +74,9 @@ def train(
     config: TrainingConfig,
     context: Context,
     views_per_event: int = 1,
+    *,
+    target: Events | None = None,
+    select: Callable[[], float] | None = None,
 ) -> TrainingRecord:
     """Minimise a loss over the source events with AdamW, in place.
 
@@ -81,6 +92,9 @@ def train(
         context: seed, device, folder and progress.
         views_per_event: how many views of an event the loss shows to the backbone; a step then has
             ``config.batch_size // views_per_event`` events, so that methods compare at equal budget.
+        target: events of the target; each step is handed as many of them as of the source.
+        select: scores the network as it is, higher is better; called twenty times along the training, and the weights
+            with the highest score are the result. Without it the last ones are.
 
     Raises:
         NubenchError: when there are fewer events than a batch has, or the loss is not finite; the message names the
@@ -95,19 +109,23 @@ def train(
         return TrainingRecord(**{**content, "history": [tuple(pair) for pair in content["history"]]})
 
     batch_events = max(1, config.batch_size // views_per_event)
-    if len(data.train) < batch_events:
-        raise NubenchError(f"a batch of {batch_events} events is larger than the {len(data.train)} source events")
+    for name, offered in (("source", data.train), ("target", target)):
+        if offered is not None and len(offered) < batch_events:
+            raise NubenchError(f"a batch of {batch_events} events is larger than the {len(offered)} {name} events")
     steps = max(1, config.views // (batch_events * views_per_event))
     optimiser = _optimiser(network, config)
     checkpoint_file = directory / "checkpoint.pt"
-    first, seconds, history, running = _resume(checkpoint_file, network, optimiser)
-    batches = _batches(len(data.train), batch_events, context.seed, first)
+    first, seconds, history, running, best = _resume(checkpoint_file, network, optimiser)
+    batches = _batches(len(data.train), batch_events, context.seed, _SOURCE_STREAM, first)
+    target_batches = _batches(len(target), batch_events, context.seed, _TARGET_STREAM, first) if target else None
     start = saved = time.monotonic()
     network.train()
     with context.progress.task("training", steps * batch_events, "events", done=first * batch_events) as task:
         for number in range(first, steps):
             index = next(batches)
             step = _step(data, index, context, number, number / steps)
+            if target is not None and target_batches is not None:
+                step = replace(step, target=_batch(target, next(target_batches), data, context))
             value = loss(step)
             if not torch.isfinite(value):
                 raise NubenchError(
@@ -125,12 +143,16 @@ def train(
                 mean = torch.stack(running).mean().item()
                 history.append(((number + 1) * batch_events * views_per_event, round(mean, 6)))
                 running.clear()
+                if select is not None:
+                    best = _better(best, network, select)
             task.advance(batch_events, f"loss {history[-1][1]:.3f}" if history else "")
             now = time.monotonic()
             if now - saved > CHECKPOINT_INTERVAL_SECONDS:
-                _save(checkpoint_file, network, optimiser, number + 1, seconds + now - start, history, running)
+                _save(checkpoint_file, network, optimiser, number + 1, seconds + now - start, history, running, best)
                 saved = now
     seconds += time.monotonic() - start
+    if best is not None:
+        network.load_state_dict(best[1])
     events = steps * batch_events
     record = TrainingRecord(steps, events, events * views_per_event, round(seconds, 3), history)
     weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
@@ -208,25 +230,42 @@ def step_seed(seed: int, number: int) -> int:
 
 
 def _step(data: TrainingView, index: Int64, context: Context, number: int, progress: float) -> Step:
-    batch = SparseBatch.from_events(data.train, index, data.normalisation.offset, data.normalisation.scale)
     seed = step_seed(context.seed, number)
     # Layers that draw at random (stochastic depth) use the global generator.
     torch.manual_seed(seed)
     return Step(
-        batch=batch.to(context.device),
+        batch=_batch(data.train, index, data, context),
         labels=torch.from_numpy(data.train_labels[index]).to(context.device),
+        index=index,
+        target=None,
         generator=torch.Generator(device=context.device).manual_seed(seed),
         number=number,
         progress=progress,
     )
 
 
-def _batches(events: int, batch_events: int, seed: int, first: int) -> Iterator[Int64]:
+def _batch(events: Events, index: Int64, data: TrainingView, context: Context) -> SparseBatch:
+    batch = SparseBatch.from_events(events, index, data.normalisation.offset, data.normalisation.scale)
+    return batch.to(context.device)
+
+
+def _better(best: _Best | None, network: nn.Module, select: Callable[[], float]) -> _Best | None:
+    """The better of the best weights so far and those of now; at equal scores the earlier ones stay."""
+    network.eval()
+    with torch.inference_mode():
+        score = select()
+    network.train()
+    if best is not None and score <= best[0]:
+        return best
+    return score, {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+
+def _batches(events: int, batch_events: int, seed: int, stream: int, first: int) -> Iterator[Int64]:
     per_epoch = events // batch_events
     number = first
     while True:
         epoch, position = divmod(number, per_epoch)
-        order = np.random.default_rng([seed, 1, epoch]).permutation(events)
+        order = np.random.default_rng([seed, stream, epoch]).permutation(events)
         for batch in range(position, per_epoch):
             yield order[batch * batch_events : (batch + 1) * batch_events]
         number = (epoch + 1) * per_epoch
@@ -257,6 +296,7 @@ def _save(
     seconds: float,
     history: list[tuple[int, float]],
     running: list[torch.Tensor],
+    best: _Best | None,
 ) -> None:
     state = {
         "network": network.state_dict(),
@@ -265,6 +305,7 @@ def _save(
         "seconds": seconds,
         "history": history,
         "running": running,
+        "best": best,
     }
     # Through memory: torch's own writer reports a full disk in words of its own.
     content = io.BytesIO()
@@ -274,12 +315,12 @@ def _save(
 
 def _resume(
     path: Path, network: nn.Module, optimiser: torch.optim.Optimizer
-) -> tuple[int, float, list[tuple[int, float]], list[torch.Tensor]]:
+) -> tuple[int, float, list[tuple[int, float]], list[torch.Tensor], _Best | None]:
     if not path.exists():
-        return 0, 0.0, [], []
+        return 0, 0.0, [], [], None
     # weights_only: nothing but tensors and plain containers is ever unpickled.
     state = torch.load(path, weights_only=True)
     network.load_state_dict(state["network"])
     optimiser.load_state_dict(state["optimiser"])
     history = [tuple(pair) for pair in state["history"]]
-    return state["step"], state["seconds"], history, state["running"]
+    return state["step"], state["seconds"], history, state["running"], state["best"]

@@ -31,6 +31,7 @@ from nubench.profiles import PROFILES
 from nubench.progress import SilentProgress
 from nubench.running import make_config
 from nubench.simulation.lartpc import TABLE_I, LArTPCParameters, draw_throw
+from nubench.simulation.scintillator import ScintillatorParameters
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
@@ -252,6 +253,54 @@ def test_the_table_of_parameters_is_fresh() -> None:
         width = f"{TABLE_I[field.name]:.0%}" if field.name in TABLE_I else "not thrown"
         pattern = rf"^\| `{field.name}` \| {re.escape(cell)} \| [^|]*\| {width} \|"
         assert re.search(pattern, page, re.MULTILINE), field.name
+
+
+@pytest.fixture(scope="module")
+def scintillator() -> Card:
+    """The card of the scintillator."""
+    return read_card(load_plugins().card("scintillator").thing)
+
+
+def momentum_table(card: Card) -> str:
+    """The Markdown table of classes whose spectra are flat in momentum, from the card alone."""
+    lines = ["| label | class | PDG codes | momentum, MeV/c |", "|---|---|---|---|"]
+    for label, particle in enumerate(card.classes):
+        assert particle.momentum_mev is not None
+        low, high = particle.momentum_mev
+        lines.append(f"| {label} | {particle.name} | {', '.join(map(str, particle.pdg))} | {low:g} to {high:g} |")
+    return "\n".join(lines)
+
+
+def points_table(card: Card, name: str) -> str:
+    """The Markdown table of a shift whose points move one parameter, from the card alone."""
+    shift = card.shift(name)
+    lines = [f"| point | `{name}` | strength | one may train here |", "|---|---|---|---|"]
+    for point in shift.points:
+        assert set(point.settings) == {name}
+        source = "yes" if point.name in shift.sources else ""
+        lines.append(f"| `{point.name}` | {point.settings[name]} | {point.strength:g} | {source} |")
+    return "\n".join(lines)
+
+
+def test_tables_of_the_scintillator_are_fresh(scintillator: Card) -> None:
+    page = (ROOT / "docs" / "datasets" / "scintillator.md").read_text()
+    assert sizes_table(scintillator) in page
+    assert momentum_table(scintillator) in page
+    assert points_table(scintillator, "crosstalk") in page
+    assert points_table(scintillator, "leakage") in page
+
+
+def test_the_weak_points_of_the_scintillator_stand_on_its_page(scintillator: Card) -> None:
+    page = " ".join((ROOT / "docs" / "datasets" / "scintillator.md").read_text().split())
+    assert [point for point in (*scintillator.weak_points, *scintillator.sources) if point not in page] == []
+    assert f"version {scintillator.version}" in page
+    assert f"({scintillator.normalisation.offset:g}, {scintillator.normalisation.scale:g})" in page
+
+
+def test_the_table_of_scintillator_parameters_is_fresh() -> None:
+    page = (ROOT / "docs" / "physics-scintillator.md").read_text()
+    for name, value in ScintillatorParameters().to_mapping().items():
+        assert re.search(rf"^\| `{name}` \| {re.escape(f'{value:g}')} \|", page, re.MULTILINE), name
 
 
 def test_the_tables_of_profiles_and_backbones_are_fresh() -> None:

@@ -12,7 +12,7 @@ from torch import nn
 from nubench import training
 from nubench.cards import Normalisation
 from nubench.containers import LabelledEvents
-from nubench.errors import NubenchError, PluginError
+from nubench.errors import NubenchError, PluginError, UsageError
 from nubench.methods import Context, TrainingConfig, TrainingView
 from nubench.progress import SilentProgress
 from nubench.training import NetworkModel, Step, train
@@ -136,9 +136,66 @@ def test_every_epoch_shows_every_event_once_and_views_are_the_budget(data: Train
     assert epochs[0] != epochs[1]
 
 
+def test_target_events_come_in_batches_of_their_own_order(
+    data: TrainingView, tmp_path: Path, synthetic_events: Make
+) -> None:
+    target = synthetic_events(40, 9).events
+    layer = nn.Linear(1, 1)
+    voxels: list[int] = []
+
+    def loss(step: Step) -> torch.Tensor:
+        assert step.target is not None
+        assert step.target.size == step.batch.size == 8
+        assert np.array_equal(data.train_labels[step.index], step.labels.numpy())
+        voxels.append(len(step.target.coords))
+        return layer.weight.sum()
+
+    train({"layer": layer}, loss, data, CONFIG, _context(tmp_path), 2, target=target)
+    # Five batches are an epoch: each shows every event once.
+    assert [sum(voxels[first : first + 5]) for first in range(0, 40, 5)] == [len(target.coords)] * 8
+    with pytest.raises(NubenchError, match="larger than the 5 target events"):
+        train({"layer": layer}, loss, data, CONFIG, _context(tmp_path / "few"), 2, target=synthetic_events(5, 1).events)
+
+
+@pytest.mark.parametrize("killed_at", [None, 31])
+def test_the_weights_of_the_highest_score_are_kept(
+    data: TrainingView, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int | None
+) -> None:
+    monkeypatch.setattr(training, "CHECKPOINT_INTERVAL_SECONDS", 0.0)
+    layer = nn.Linear(1, 1, bias=False)
+    target_weight = 0.5 - 0.02  # passed on the way from 0.5 to far below
+    kill = killed_at
+
+    def loss(step: Step) -> torch.Tensor:
+        if step.number == kill:
+            raise KeyboardInterrupt
+        return layer.weight.sum()
+
+    def closeness() -> float:
+        return -abs(layer.weight.item() - target_weight)
+
+    def fit() -> float:
+        nn.init.constant_(layer.weight, 0.5)
+        train({"layer": layer}, loss, data, CONFIG, _context(tmp_path), select=closeness)
+        return layer.weight.item()
+
+    if kill is not None:
+        with pytest.raises(KeyboardInterrupt):
+            fit()
+        kill = None
+    assert fit() == pytest.approx(target_weight, abs=0.01)
+
+
 def test_a_batch_larger_than_the_source_is_refused(data: TrainingView, tmp_path: Path) -> None:
     with pytest.raises(NubenchError, match="a batch of 128 events is larger than the 96 source events"):
         _fit(data, tmp_path, TrainingConfig(views=640, batch_size=128))
+
+
+def test_what_a_view_does_not_offer_is_refused_with_the_reason(data: TrainingView) -> None:
+    with pytest.raises(PluginError, match="'mine' reads the labels of target events"):
+        _ = data.target_labels
+    with pytest.raises(UsageError, match="'mine' simulates the training events again, which this data set does not"):
+        data.resimulator()
 
 
 def test_undeclared_target_access_names_the_method(data: TrainingView) -> None:

@@ -24,7 +24,15 @@ from nubench.simulation.lartpc.induction import (
 from nubench.simulation.lartpc.parameters import LArTPCParameters
 from nubench.simulation.lartpc.pixels import pack_pixel, unpack_pixel
 from nubench.simulation.lartpc.quenching import free_electrons, recombination_of, surviving_fraction
-from nubench.simulation.lartpc.transport import LEAD_TICKS, READ_TICKS, Drift, drift_charge, induce_charge, read_event
+from nubench.simulation.lartpc.transport import (
+    LEAD_TICKS,
+    READ_TICKS,
+    Drift,
+    drift_charge,
+    induce_charge,
+    induce_charge_for_all,
+    read_event,
+)
 
 BIRKS = recombination_of(LArTPCParameters())
 BOX = recombination_of(LArTPCParameters(recombination="box"))
@@ -219,6 +227,32 @@ def test_pixels_without_a_window_cannot_trigger(table: InductionTable) -> None:
     all_pixels, seen = (read_event(*window, key, front_end) for window in windows)
     assert len(seen[0]) > 100
     assert all(np.array_equal(first, second) for first, second in zip(all_pixels, seen, strict=True))
+
+
+def test_windows_of_several_readings_hold_those_of_each(table: InductionTable) -> None:
+    where, offset, charge = drifted([-30.0, -4.0, 640.0], [20.0, 3.0, 655.0], energy=100.0)
+    tables = (table.charge, table.peak, table.rings)
+    nominal = front_end_of(LArTPCParameters())
+    readings = [
+        (1, nominal),
+        (2, nominal._replace(discriminator_threshold=4e3)),
+        (3, nominal._replace(reset_noise=0.0)),
+    ]
+    keys = np.array([key for key, _ in readings], np.uint64)
+    front_ends = np.array([front_end for _, front_end in readings])
+    slots, begins, induced = induce_charge_for_all(where, offset, charge, *tables, keys, front_ends)
+    seen = np.zeros(len(slots), bool)
+    for key, front_end in readings:
+        alone_slots, alone_begins, alone = induce_charge(where, offset, charge, *tables, np.uint64(key), front_end)
+        assert np.array_equal(slots, alone_slots)
+        for slot in np.flatnonzero(np.diff(alone_begins)):
+            seen[slot] = True
+            window, alone_window = (
+                values[first[slot] : first[slot + 1]] for values, first in ((induced, begins), (alone, alone_begins))
+            )
+            assert np.array_equal(window, alone_window)
+    assert np.array_equal(seen, np.diff(begins) > 0)
+    assert 0 < seen.sum() < len(slots)
 
 
 def test_memory_goes_with_the_charge(table: InductionTable) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from dense_front_end import dense_front_end
 from numba import njit
 
 from nubench.containers import Deposits
@@ -104,7 +105,10 @@ def test_hits_of_each_event(our_hits: list[Hits]) -> None:
 
 
 def test_each_event_with_the_authors_pixel_grid(muons: Deposits, authors_hits: dict[str, np.ndarray]) -> None:
-    """With pixels where theirs are, events agree one by one, but for the two that cross a gap between modules."""
+    """With pixels where theirs are, events agree one by one within 10%, but for two that cross a gap between modules.
+
+    With pixels where ours are, 33 of the 40 do: a track along a row of pixels lights one row or two.
+    """
     start, end = muons.start.astype(float), muons.end.astype(float)
     theirs = np.bincount(authors_hits["event"], minlength=40)
     for event in range(40):
@@ -119,6 +123,7 @@ def test_each_event_with_the_authors_pixel_grid(muons: Deposits, authors_hits: d
     whole = np.ones(40, bool)
     whole[[0, 27]] = False
     assert ours[whole].sum() == pytest.approx(theirs[whole].sum(), rel=0.015)
+    assert np.abs(ours[whole] / theirs[whole] - 1.0).max() <= 0.10
     assert np.std(ours[whole] / theirs[whole]) < 0.055
 
 
@@ -144,18 +149,42 @@ def test_front_end_shift_of_each_parameter(waveforms: dict[str, np.ndarray], nam
     assert count == pytest.approx(len(reference), rel=0.02)
 
 
-@pytest.mark.parametrize(
-    ("lowest", "highest"), [(0, 4e3), (4e3, 6e3), (6e3, 7e3), (7e3, 8e3), (8e3, 10e3), (10e3, math.inf)]
-)
-def test_front_end_efficiency(waveforms: dict[str, np.ndarray], lowest: float, highest: float) -> None:
-    """Within 0.08 of the mean of the three reference runs, or within twice its own statistical error."""
+EFFICIENCY_BINS = [(0, 4e3), (4e3, 6e3), (6e3, 7e3), (7e3, 8e3), (8e3, 10e3), (10e3, math.inf)]
+# 57 readings of 19 pixels, one binomial standard deviation being 0.062; the front end is 2.2 of them lower.
+FEW_READINGS = (6e3, 7e3)
+
+
+def in_bin(waveforms: dict[str, np.ndarray], lowest: float, highest: float) -> np.ndarray:
     total = waveforms["charge"].sum(axis=1)
-    chosen = waveforms["charge"][(total >= lowest) & (total < highest)]
-    rows = (total >= lowest) & (total < highest)
+    return (total >= lowest) & (total < highest)
+
+
+@pytest.mark.parametrize(("lowest", "highest"), EFFICIENCY_BINS)
+def test_front_end_efficiency(waveforms: dict[str, np.ndarray], lowest: float, highest: float) -> None:
+    """Within 0.08 of the mean of the three reference runs that differ in their noise.
+
+    The other reference runs repeat the noise of the nominal one: they say nothing more about the efficiency.
+    """
+    rows = in_bin(waveforms, lowest, highest)
     runs = [waveforms[key][rows, 0] > PEDESTAL for key in ("first_run", "nominal", "nominal_seed2")]
-    expected = float(np.mean(runs))
     front_end = front_end_of(LArTPCParameters())
-    each = np.mean([digitise(chosen, seed, front_end)[:, 0] > 0 for seed in range(5 * SEEDS)], axis=0)
+    each = np.mean([digitise(waveforms["charge"][rows], seed, front_end)[:, 0] > 0 for seed in range(100)], axis=0)
     # The pixels are the same in the three runs, only their noise is not.
     error = math.sqrt(float(np.sum(each * (1.0 - each)))) / len(each) / math.sqrt(len(runs))
-    assert each.mean() == pytest.approx(expected, abs=max(0.08, 2.5 * error))
+    allowed = 2.5 * error if (lowest, highest) == FEW_READINGS else 0.08
+    assert each.mean() == pytest.approx(float(np.mean(runs)), abs=allowed)
+
+
+@pytest.mark.parametrize(("lowest", "highest"), EFFICIENCY_BINS[1:5])
+def test_front_end_efficiency_is_what_its_steps_give(
+    waveforms: dict[str, np.ndarray], lowest: float, highest: float
+) -> None:
+    """A front end that shares no code with ours gives the same on the same waveforms, also from 6 to 7 ke."""
+    chosen = waveforms["charge"][in_bin(waveforms, lowest, highest)]
+    front_end, repeats = front_end_of(LArTPCParameters()), 60
+    many = np.repeat(chosen, repeats, axis=0).astype(np.float64)
+    dense = np.mean(dense_front_end(many, front_end, np.random.default_rng(2))[0] > 0)
+    ours = np.mean([digitise(chosen, seed, front_end)[:, 0] > 0 for seed in range(300)])
+    error = math.sqrt(dense * (1.0 - dense) * (1.0 / len(many) + 1.0 / (300 * len(chosen))))
+    assert abs(ours - dense) < 3.5 * error
+    assert error < 0.02

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nubench.containers import Deposits, Events
 from nubench.errors import DataError, UsageError
-from nubench.simulation.lartpc import Hits, LArTPCParameters, draw_throw, simulate, simulate_hits
+from nubench.simulation.lartpc import Hits, LArTPCParameters, draw_throw, simulate, simulate_draws, simulate_hits
 
 NOMINAL = LArTPCParameters()
 SILENT = LArTPCParameters(reset_noise=0.0, uncorrelated_noise=0.0, discriminator_noise=0.0)
@@ -81,6 +81,55 @@ def test_same_event_in_any_split(straight_muons: tuple[Deposits, np.ndarray], cu
         for index in (np.arange(a, b) for a, b in itertools.pairwise(bounds))
     ]
     assert same(Events.concatenate(parts), simulate(deposits, event_id, NOMINAL, 7))
+
+
+def working_points(random: np.random.Generator, number: int) -> list[LArTPCParameters]:
+    """Points that share their drift and points that do not, some of them more than once."""
+    kinds = [
+        {},
+        draw_throw(1, 1),
+        draw_throw(1, 2),
+        {"electric_field": 0.45},
+        {"electric_field": 0.45, "v_pedestal": 600.0},
+        {"transverse_diffusion": 14e-6, "electron_lifetime": 800.0},
+        {"electron_lifetime": 800.0, "noise_hits": 5.0},
+        {"recombination": "box", "dead_fraction": 0.1, "adc_offset": 2.5},
+        {"birks_k": 0.06, "longitudinal_diffusion": 1e-6, "reset_noise": 0.0},
+    ]
+    return [LArTPCParameters.from_mapping(kinds[random.integers(len(kinds))]) for _ in range(number)]
+
+
+@settings(deadline=None, max_examples=8)
+@given(st.integers(0, 2**32), st.integers(1, 3))
+def test_points_of_each_event_give_what_separate_calls_do(
+    straight_muons: tuple[Deposits, np.ndarray], random_seed: int, threads: int
+) -> None:
+    deposits, event_id = straight_muons
+    points = working_points(np.random.default_rng(random_seed), len(event_id))
+    together = simulate(deposits, event_id, points, 7, threads)
+    hits = simulate_hits(deposits, event_id, points, 7, threads)
+    for event, point in enumerate(points):
+        one = np.array([event])
+        assert same(together.select(one), simulate(deposits.select(one), event_id[one], point, 7))
+        alone = simulate_hits(deposits.select(one), event_id[one], point, 7)
+        rows = slice(hits.offsets[event], hits.offsets[event + 1])
+        for name in ("pixel", "tick", "charge", "adc", "position"):
+            assert np.array_equal(getattr(hits, name)[rows], getattr(alone, name))
+
+
+@settings(deadline=None, max_examples=8)
+@given(st.integers(0, 2**32), st.lists(st.integers(0, 2**64 - 1), max_size=4))
+def test_draws_of_an_event_give_what_separate_calls_do(
+    straight_muons: tuple[Deposits, np.ndarray], random_seed: int, seeds: list[int]
+) -> None:
+    """Charge that several draws share is induced once, in windows that fit all of them."""
+    deposits, event_id = straight_muons[0].select(np.arange(8)), straight_muons[1][:8]
+    random = np.random.default_rng(random_seed)
+    points = [working_points(random, 8) if random.random() < 0.7 else NOMINAL for _ in seeds]
+    draws = simulate_draws(deposits, event_id, points, seeds, threads=2)
+    assert len(draws) == len(seeds)
+    for draw, of_draw, seed in zip(draws, points, seeds, strict=True):
+        assert same(draw, simulate(deposits, event_id, of_draw, seed))
 
 
 def test_seed_and_event_id_change_the_noise(straight_muons: tuple[Deposits, np.ndarray]) -> None:
@@ -216,9 +265,12 @@ def test_impossible_arguments_are_refused() -> None:
         ({"seed": 2**64}, "seed must be from 0"),
         ({"threads": 0}, "threads must be 1 or more"),
         ({"event_id": np.arange(2)}, "one entry for each of 1 events"),
+        ({"parameters": [NOMINAL, NOMINAL]}, "one set, or one for each of 1 events; got 2"),
     ):
         with pytest.raises(UsageError, match=message):
             simulate(deposits, **{"event_id": np.array([1]), "parameters": NOMINAL, "seed": 1, **arguments})
+    with pytest.raises(UsageError, match="seeds must be one for each of 2 draws; got 1"):
+        simulate_draws(deposits, np.array([1]), [NOMINAL, NOMINAL], [1])
 
 
 def test_read_only_input_is_accepted(straight_muons: tuple[Deposits, np.ndarray]) -> None:

@@ -88,6 +88,21 @@ def adc_of_charge(charge: float, front_end: FrontEnd) -> int:
     return round(min(float(ADC_COUNTS - 1), counts))
 
 
+def pedestal_counts(parameters: LArTPCParameters) -> float:
+    """Compute what the digitiser reads without charge, averaged over many readings, in ADC counts.
+
+    256 (V_ped - V_cm) / (V_ref - V_cm), kept within the digitiser's range of 0 to 255. An experiment measures it with
+    random triggers; a calibration that brings a detector's counts to the nominal ones is
+    ``adc_offset = pedestal_counts(nominal) - pedestal_counts(detector)``.
+
+    Example:
+        >>> round(pedestal_counts(LArTPCParameters()), 2)
+        73.87
+    """
+    counts = ADC_COUNTS * (parameters.v_pedestal - parameters.v_cm) / (parameters.v_ref - parameters.v_cm)
+    return min(max(counts, 0.0), float(ADC_COUNTS - 1))
+
+
 @njit(cache=True, nogil=True)
 def _ticks_until_trigger(
     key: np.uint64, pixel: np.uint64, trial: int, charge: float, front_end: FrontEnd, ticks: int

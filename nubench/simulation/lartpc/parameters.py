@@ -1,7 +1,7 @@
-"""The settings of the LArTPC: the nine of the front end that are thrown, and the physics of the drift.
+"""The settings of the LArTPC: the nine of the front end that are thrown, the physics of the drift, and defects.
 
-Nominal values and the relative widths of the throws are Table I of the benchmark's paper; the physics values are
-those of larnd-sim (see ``docs/physics.md``).
+Nominal values of the front end are Table I of the benchmark's paper; the physics values are those of larnd-sim (see
+``docs/physics.md``).
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Final
 import numpy as np
 
 from nubench.errors import UsageError, unknown_name
-from nubench.simulation.random_streams import SEED_LIMIT, event_key, normal_pair
 
 RECOMBINATION_MODELS: Final = ("birks", "box")
 
@@ -39,6 +38,8 @@ _BETWEEN: Final = {
     # Well beyond what is measured: the tables of the induced charge grow with the square of the diffusion width.
     "transverse_diffusion": (0.0, 5e-5, "cm2/us"),
     "longitudinal_diffusion": (0.0, 5e-5, "cm2/us"),
+    "dead_group": (1, 1024, "pixels"),
+    "noise_hits": (0.0, 500.0, "an event"),
 }
 
 
@@ -64,6 +65,11 @@ class LArTPCParameters:
         birks_k: k_b of Birks' law, (kV/cm)(g/cm2)/MeV.
         box_alpha: alpha of the box model, without unit.
         box_beta: beta of the box model, (kV/cm)(g/cm2)/MeV.
+        adc_offset: what an offline calibration adds to the ADC count of every hit, see
+            :func:`~nubench.simulation.lartpc.frontend.pedestal_counts`.
+        dead_fraction: share of the pixels that are silent, from 0 to below 1; the same ones in every event.
+        dead_group: side of the square of pixels that dies as one, a whole number.
+        noise_hits: mean number of spurious hits in an event.
 
     Raises:
         UsageError: when a value is outside its range; the message names it and the range.
@@ -87,6 +93,10 @@ class LArTPCParameters:
     birks_k: float = 0.0486
     box_alpha: float = 0.93
     box_beta: float = 0.207
+    adc_offset: float = 0.0
+    dead_fraction: float = 0.0
+    dead_group: float = 1.0
+    noise_hits: float = 0.0
 
     def __post_init__(self) -> None:
         if self.recombination not in RECOMBINATION_MODELS:
@@ -105,6 +115,10 @@ class LArTPCParameters:
                 raise UsageError(f"{name} must be from {lowest:g} to {highest:g} {unit}; got {getattr(self, name)!r}")
         if self.v_ref <= self.v_cm:
             raise UsageError(f"v_ref must be above v_cm ({self.v_cm!r} mV); got {self.v_ref!r}")
+        if not 0.0 <= self.dead_fraction < 1.0:
+            raise UsageError(f"dead_fraction must be from 0 to below 1; got {self.dead_fraction!r}")
+        if self.dead_group != int(self.dead_group):
+            raise UsageError(f"dead_group must be a whole number; got {self.dead_group!r}")
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, float | str]) -> LArTPCParameters:
@@ -133,45 +147,3 @@ def _check_number(name: str, value: object) -> None:
         raise UsageError(f"{name} must be a number; got {value!r}")
     if not math.isfinite(value):
         raise UsageError(f"{name} must be finite; got {value!r}")
-
-
-TABLE_I: Final[dict[str, float]] = {
-    "gain": 0.02,
-    "buffer_risetime": 0.10,
-    "v_cm": 0.02,
-    "v_ref": 0.02,
-    "v_pedestal": 0.20,
-    "reset_noise": 0.10,
-    "uncorrelated_noise": 0.10,
-    "discriminator_noise": 0.10,
-    "discriminator_threshold": 0.02,
-}
-"""The nine thrown parameters, each with the width (1 sigma) of its normal relative to its nominal value."""
-
-_PURPOSE_THROW: Final = np.uint64(0x7468726F)
-
-
-def draw_throw(seed: int, index: int) -> dict[str, float]:
-    """Draw one throw of Table I: nine independent normals centred on the nominal values.
-
-    Args:
-        seed: from 0 to 2^64 - 1.
-        index: number of the throw, 0 or above.
-
-    Returns:
-        The nine parameters by name, for :meth:`LArTPCParameters.from_mapping`.
-
-    Raises:
-        UsageError: when an argument is out of range.
-    """
-    if not 0 <= seed < SEED_LIMIT:
-        raise UsageError(f"seed must be from 0 to 2^64 - 1; got {seed!r}")
-    if not 0 <= index < 2**63:
-        raise UsageError(f"index must be 0 or above; got {index!r}")
-    key = np.uint64(event_key(np.uint64(seed), np.uint64(index)))
-    nominal = LArTPCParameters()
-    throw: dict[str, float] = {}
-    for number, (name, width) in enumerate(TABLE_I.items()):
-        deviation, _ = normal_pair(key, np.uint64(number), _PURPOSE_THROW, np.uint64(0))
-        throw[name] = getattr(nominal, name) * (1.0 + width * deviation)
-    return throw

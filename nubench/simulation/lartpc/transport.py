@@ -11,6 +11,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from numba import njit
 
 from nubench.containers import Float32, Float64, Int64
@@ -258,6 +259,11 @@ def _highest_sums(
 
 
 @njit(cache=True, nogil=True)
+def _front_end_of_row(row: Float64) -> FrontEnd:
+    return FrontEnd(row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], row[8])
+
+
+@njit(cache=True, nogil=True)
 def induce_charge(
     where: Int64,
     offset: Float64,
@@ -282,6 +288,28 @@ def induce_charge(
         (P, 3) packed pixel, first and end tick of its window; (P + 1,) where each window begins in the last, the
         (sum of ticks,) induced charge in electrons a tick. A window without ticks is a pixel that cannot trigger.
     """
+    return induce_charge_for_all(
+        where, offset, charge, table, peak, rings, np.array([key]), np.array([front_end], np.float64)
+    )
+
+
+@njit(cache=True, nogil=True)
+def induce_charge_for_all(
+    where: Int64,
+    offset: Float64,
+    charge: Float64,
+    table: Float32,
+    peak: Float32,
+    rings: Int64,
+    keys: npt.NDArray[np.uint64],
+    front_ends: Float64,
+) -> tuple[Int64, Int64, Float32]:
+    """Do as :func:`induce_charge` for R readings of one charge, each with its own noise and settings.
+
+    A pixel has a window when it can trigger in any of the readings. The windows that :func:`induce_charge` gives for
+    one of them are among these, equal bit for bit. Readings are (R,) ``keys`` and (R, 9) ``front_ends``, settings in
+    the order of :class:`FrontEnd`.
+    """
     ticks = table.shape[4]
     bins = table.shape[2]
     shares = table.reshape(-1)
@@ -289,8 +317,12 @@ def induce_charge(
     highest = _highest_sums(where, offset, charge, peak, rings, runs, nearby, len(slots))
     begins = np.zeros(len(slots) + 1, np.int64)
     for slot in range(len(slots)):
-        # The bound is widened by more than the single precision of the sums it bounds.
-        seen = may_trigger(highest[slot] * _ROUNDING + 1.0, key, np.uint64(slots[slot, 0]), front_end)
+        seen = False
+        for reading in range(len(keys)):
+            # The bound is widened by more than the single precision of the sums it bounds.
+            bound = highest[slot] * _ROUNDING + 1.0
+            front_end = _front_end_of_row(front_ends[reading])
+            seen = seen or may_trigger(bound, keys[reading], np.uint64(slots[slot, 0]), front_end)
         begins[slot + 1] = begins[slot] + (max(slots[slot, 2] - slots[slot, 1], 0) if seen else 0)
     induced = np.zeros(begins[-1], np.float32)
     for run in range(len(nearby)):
