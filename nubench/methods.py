@@ -20,6 +20,7 @@ from nubench.cards import Normalisation
 from nubench.containers import Events, Float32, Int64
 from nubench.errors import PluginError, UsageError
 from nubench.progress import Progress
+from nubench.storage import make_folder
 
 if TYPE_CHECKING:
     import torch
@@ -142,6 +143,17 @@ class Context:
     engine: str
     directory: Path
     progress: Progress
+    _source_directory: Path | None = field(default=None, repr=False)
+
+    @property
+    def source_directory(self) -> Path:
+        """A folder shared by the trainings for all targets of a run, for the part that does not depend on the target.
+
+        A network trained on the source alone is found there by the next target.
+        """
+        folder = self._source_directory or self.directory / "source"
+        make_folder(folder)
+        return folder
 
     def build_backbone(self, **overrides: Any) -> Backbone:
         """Build the shared backbone with weights that follow from the seed, on the device.

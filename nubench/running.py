@@ -201,9 +201,9 @@ class Runner:
         import torch
 
         method = self.registered.thing
-        directory = (
-            self._cache / "trainings" / self._key(seed, target.name if target else "source", shift=target is not None)
-        )
+        trainings = self._cache / "trainings"
+        source_directory = trainings / self._key(seed, "source", shift=False)
+        directory = trainings / self._key(seed, target.name, shift=True) if target else source_directory
         make_folder(directory)
         if self._train is None or self._val is None:
             self._train = self.dataset.load("train", self.shift.name, self._source)
@@ -230,6 +230,7 @@ class Runner:
             engine=self.engine,
             directory=directory,
             progress=self._progress,
+            _source_directory=source_directory,
         )
         self._progress.say(
             f"{self.registered.name}, seed {seed}{f', target {target.name}' if target else ''}: "

@@ -57,7 +57,7 @@ def test_the_response_accepts_every_point_and_nominal_is_its_default(card: Card)
     for shift in card.shifts:
         for point in shift.all_points(card.nominal):
             parameters = LArTPCParameters.from_mapping(point.parameters)
-            # Below, every ADC is clipped to that of no charge and no event is left.
+            # Below, small charges are clipped and their hits are lost: a shift of another kind.
             assert parameters.v_pedestal > parameters.v_cm, (shift.name, point.name)
 
 

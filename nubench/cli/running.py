@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
     from nubench.result_schema import Result
 
+# Columns of a table in the terminal: of all that stands beside the points, and of one point.
+_WIDTH_WITHOUT_POINTS = 60
+_WIDTH_OF_POINT = 10
+
 
 def run(
     method: Annotated[list[str], typer.Option("--method", help="method to train; may be given several times")],
@@ -133,7 +137,8 @@ def _print_boards(console: Console, leaderboards: Path, results: list[Result]) -
         members = [result for row in board.rows for result in row.results]
         if wanted.isdisjoint(canonical(experiment(result)) for result in members):
             continue
-        for table in terminal_tables(members, every_point=console.width >= 120):
+        fits = console.width >= _WIDTH_WITHOUT_POINTS + _WIDTH_OF_POINT * len(board.points)
+        for table in terminal_tables(members, every_point=fits):
             console.print(table)
         folder = leaderboards / board.folder
         console.print(

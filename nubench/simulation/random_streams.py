@@ -29,6 +29,10 @@ _ROUNDS = 10
 # Keeps the blocks that make event keys apart from any block drawn with the seed itself as the key.
 _EVENT_KEY_DOMAIN = np.uint64(0x6E756265)
 
+# A Poisson number lies farther below its mean than this many standard deviations less often than 1e-17, which is
+# below the spacing of the uniform numbers.
+_LOWEST_DEVIATION = 9.0
+
 _UNUSED_LOW_BITS = np.uint64(12)
 _UNIFORM_STEP = 2.0**-52
 _COARSE_STEP = 2.0**-32
@@ -137,3 +141,28 @@ def normal_pair(key: np.uint64, channel: np.uint64, purpose: np.uint64, counter:
     radius = math.sqrt(-2.0 * math.log(first))
     angle = 2.0 * math.pi * second
     return radius * math.cos(angle), radius * math.sin(angle)
+
+
+@njit(cache=True, nogil=True)
+def poisson_quantile(mean: float, uniform: float) -> float:
+    """Return the smallest whole number n with P(N <= n) >= ``uniform``, N Poisson with this mean.
+
+    The probabilities are added up one by one from where practically nothing lies below. Given ``uniform``, the result
+    never falls when the mean rises.
+
+    Args:
+        mean: 0 or above; the time grows with its square root.
+        uniform: above 0 and below 1; beyond 1 - 1e-12 rounding may shift the result by one.
+    """
+    if mean <= 0.0:
+        return 0.0
+    number = max(0.0, math.floor(mean - _LOWEST_DEVIATION * math.sqrt(mean)))
+    probability = math.exp(number * math.log(mean) - mean - math.lgamma(number + 1.0))
+    cumulative = probability
+    while cumulative < uniform:
+        number += 1.0
+        probability *= mean / number
+        if number > mean and cumulative + probability == cumulative:
+            break  # what is left is below the precision of the sum
+        cumulative += probability
+    return number

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
 from scipy import stats
@@ -13,6 +13,7 @@ from nubench.simulation.random_streams import (
     event_key,
     normal_pair,
     philox4x32,
+    poisson_quantile,
     random_words,
     uniform_of_quarter,
     uniform_pair,
@@ -127,3 +128,30 @@ def test_quarters_are_the_four_words_of_the_block() -> None:
     words = as_words((0x11111111_22222222, 0x33333333_44444444))
     drawn = [uniform_of_quarter(words, quarter) * 2**32 - 0.5 for quarter in range(4)]
     assert drawn == [0x22222222, 0x11111111, 0x44444444, 0x33333333]
+
+
+MEANS = [1e-9, 0.01, 0.7, 1.0, 5.04, 12.0, 49.9, 50.1, 80.9, 81.1, 82.3, 150.0, 700.0, 760.0, 5e3, 1e5]
+
+
+@pytest.mark.parametrize("mean", MEANS)
+def test_poisson_numbers_are_those_of_scipy(mean: float) -> None:
+    random = np.random.default_rng(1)
+    tails = 10.0 ** -np.arange(1.0, 11.0)
+    for uniform in np.concatenate([random.random(400), tails, 1 - tails]):
+        assert poisson_quantile(mean, uniform) == stats.poisson.ppf(uniform, mean), uniform
+
+
+def test_a_mean_of_zero_gives_zero() -> None:
+    assert poisson_quantile(0.0, 0.999999) == 0.0
+
+
+@settings(max_examples=300)
+@given(st.floats(0, 2000), st.floats(0, 50), st.floats(1e-12, 1 - 1e-12))
+def test_a_higher_mean_never_gives_a_lower_number(mean: float, more: float, uniform: float) -> None:
+    assert poisson_quantile(mean, uniform) <= poisson_quantile(mean + more, uniform)
+
+
+@pytest.mark.parametrize("uniform", [2.0**-53, 1 - 2.0**-53])
+@pytest.mark.parametrize("mean", MEANS)
+def test_the_rarest_numbers_end_the_sum_within_ten_deviations(mean: float, uniform: float) -> None:
+    assert abs(poisson_quantile(mean, uniform) - mean) < 10 * np.sqrt(mean) + 25

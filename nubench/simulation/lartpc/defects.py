@@ -23,7 +23,7 @@ from nubench.simulation.lartpc.drift import (
 from nubench.simulation.lartpc.frontend import TICK_US, TIMESTAMP_LATENCY_US, FrontEnd, adc_of_charge
 from nubench.simulation.lartpc.parameters import LArTPCParameters
 from nubench.simulation.lartpc.pixels import pack_pixel, unpack_pixel
-from nubench.simulation.random_streams import normal_pair, uniform_pair
+from nubench.simulation.random_streams import normal_pair, poisson_quantile, uniform_pair
 
 SPURIOUS_Y_CM: Final = (-100.0, 100.0)
 SPURIOUS_Z_CM: Final = (550.0, 750.0)
@@ -83,27 +83,6 @@ def alive(packed: Int64, defects: Defects) -> Bool:
 
 
 @njit(cache=True, nogil=True)
-def poisson_number(uniform: float, mean: float) -> int:
-    """Invert the Poisson distribution: the smallest k with P(K <= k) >= ``uniform``; it grows with the mean.
-
-    Args:
-        uniform: in (0, 1).
-        mean: from 0 to about 700, where exp(-mean) underflows.
-    """
-    number = 0
-    share = math.exp(-mean)
-    total = share
-    while uniform > total:
-        number += 1
-        share *= mean / number
-        # Rounding may keep the total short of 1: it ends where nothing is added any more.
-        if total + share == total:
-            break
-        total += share
-    return number
-
-
-@njit(cache=True, nogil=True)
 def spurious_hits(key: np.uint64, front_end: FrontEnd, defects: Defects) -> tuple[Int64, Int64, Float64]:
     """Draw the hits of an event that no charge caused.
 
@@ -122,7 +101,7 @@ def spurious_hits(key: np.uint64, front_end: FrontEnd, defects: Defects) -> tupl
         Like any other hit, one that reads no more than the pedestal is not kept.
     """
     uniform, _ = uniform_pair(key, np.uint64(0), _PURPOSE_SPURIOUS_NUMBER, np.uint64(0))
-    number = poisson_number(uniform, defects.noise_hits)
+    number = int(poisson_quantile(defects.noise_hits, uniform))
     width = math.hypot(front_end.reset_noise, front_end.uncorrelated_noise)
     pedestal = adc_of_charge(0.0, front_end)
     pixel = np.empty(number, np.int64)

@@ -5,7 +5,7 @@ The weighting potential is that of a square pad in a grounded plane,
     W(x, y, z) = 1/(2 pi) sum_{sx, sy = +-1} atan2[(a/2 + sx x)(a/2 + sy y),
                                                    z sqrt((a/2 + sx x)^2 + (a/2 + sy y)^2 + z^2)],
 
-with pad side and effective approach velocity fitted to larnd-sim's near-field response table (RMS 2.6% on the
+with pad side and effective approach velocity fitted to larnd-sim's near-field response table (RMS 1.4% on the
 cumulative charge; ``docs/physics.md``). A charge is followed for the last 8.9 us of its way; on arrival the potential
 jumps to 1 inside the pixel that collects it and to 0 outside, so that the total is its charge or nothing.
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 
 from nubench.containers import Deposits, Events, Int64
-from nubench.errors import DataError, UsageError
+from nubench.errors import UsageError
+from nubench.simulation.calls import check_call, in_threads
 from nubench.simulation.lartpc.defects import Defects, apply_defects, defects_of
 from nubench.simulation.lartpc.drift import drift_velocity
 from nubench.simulation.lartpc.frontend import FrontEnd, front_end_of
@@ -20,10 +19,7 @@ from nubench.simulation.lartpc.induction import InductionTable, induction_table
 from nubench.simulation.lartpc.parameters import LArTPCParameters
 from nubench.simulation.lartpc.quenching import Recombination, recombination_of
 from nubench.simulation.lartpc.transport import Drift, drift_charge, induce_charge_for_all, read_event
-from nubench.simulation.random_streams import SEED_LIMIT, event_key
-
-MAX_COORDINATE_CM = 1e5
-"""Deposits farther out are no detector's."""
+from nubench.simulation.random_streams import event_key
 
 _TASKS_A_BATCH = 8
 
@@ -155,14 +151,7 @@ def _simulate_draws(
     seeds: Sequence[int],
     threads: int | None,
 ) -> list[Hits]:
-    for seed in seeds:
-        if not 0 <= seed < SEED_LIMIT:
-            raise UsageError(f"seed must be from 0 to 2^64 - 1; got {seed!r}")
-    if threads is not None and threads < 1:
-        raise UsageError(f"threads must be 1 or more; got {threads!r}")
-    if event_id.shape != (len(deposits),):
-        raise UsageError(f"event_id must have one entry for each of {len(deposits)} events; got {event_id.shape}")
-    _check_deposits(deposits)
+    check_call(deposits, event_id, seeds, threads)
 
     # Tasks of one induction table stand together: only a few tables are kept.
     tasks = sorted(_tasks(event_id, points, seeds), key=lambda task: (task.charge[:2], task.charge.drift.velocity))
@@ -171,13 +160,7 @@ def _simulate_draws(
     def simulate_batch(batch: list[_Task]) -> list[list[EventHits]]:
         return [_simulate_task(deposits, task) for task in batch]
 
-    workers = min(threads or _available_cores(), max(len(batches), 1))
-    if workers == 1:
-        done = [simulate_batch(batch) for batch in batches]
-    else:
-        # The compiled code lets go of the interpreter's lock, so threads run side by side.
-        with ThreadPoolExecutor(workers) as pool:
-            done = list(pool.map(simulate_batch, batches))
+    done = in_threads(simulate_batch, batches, threads)
     hits = {
         (reading.draw, task.event): of_reading
         for task, of_task in zip(tasks, itertools.chain.from_iterable(done), strict=True)
@@ -229,22 +212,3 @@ def _simulate_task(deposits: Deposits, task: _Task) -> list[EventHits]:
         found = apply_defects(*read_event(*windows, key, front_end), key, front_end, defects)
         hits.append(digitised(*found, front_end))
     return hits
-
-
-def _check_deposits(deposits: Deposits) -> None:
-    energy = deposits.energy
-    for row in np.flatnonzero(~np.isfinite(energy) | (energy < 0.0))[:1]:
-        raise DataError(f"deposit {row}: energy must be finite and 0 MeV or above; got {energy[row]!r}")
-    for row in np.flatnonzero(~np.isfinite(deposits.time))[:1]:
-        raise DataError(f"deposit {row}: time must be finite; got {deposits.time[row]!r} us")
-    for name, points in (("start", deposits.start), ("end", deposits.end)):
-        # Written so that NaN fails too.
-        plausible = np.all(np.abs(points) <= MAX_COORDINATE_CM, axis=1)
-        for row in np.flatnonzero(~plausible)[:1]:
-            raise DataError(
-                f"deposit {row}: {name} must lie within {MAX_COORDINATE_CM:g} cm of the origin; got {points[row]}"
-            )
-
-
-def _available_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

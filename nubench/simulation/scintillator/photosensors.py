@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 from nubench.containers import Bool, Float64, Int64
-from nubench.simulation.random_streams import uniform_pair
+from nubench.simulation.random_streams import poisson_quantile, uniform_pair
 from nubench.simulation.scintillator.parameters import ScintillatorParameters
 
 FIBRES: Final = 3
@@ -21,10 +21,6 @@ FIBRES: Final = 3
 
 _PURPOSE_PHOTOELECTRONS: Final = np.uint64(1)
 _PURPOSE_CROSSTALK: Final = np.uint64(2)
-
-# A Poisson number lies farther below its mean than this many standard deviations less often than 1e-17, which is
-# below the spacing of the uniform numbers.
-_LOWEST_DEVIATION: Final = 9.0
 
 
 class Photosensors(NamedTuple):
@@ -51,31 +47,6 @@ def photosensors_of(parameters: ScintillatorParameters) -> Photosensors:
         float(parameters.threshold),
         float(parameters.crosstalk),
     )
-
-
-@njit(cache=True, nogil=True)
-def poisson_quantile(mean: float, uniform: float) -> float:
-    """Return the smallest whole number n with P(N <= n) >= ``uniform``, N Poisson with this mean.
-
-    The probabilities are added up one by one from where practically nothing lies below. Given ``uniform``, the result
-    never falls when the mean rises.
-
-    Args:
-        mean: 0 or above; the time grows with its square root.
-        uniform: above 0 and below 1; beyond 1 - 1e-12 rounding may shift the result by one.
-    """
-    if mean <= 0.0:
-        return 0.0
-    number = max(0.0, math.floor(mean - _LOWEST_DEVIATION * math.sqrt(mean)))
-    probability = math.exp(number * math.log(mean) - mean - math.lgamma(number + 1.0))
-    cumulative = probability
-    while cumulative < uniform:
-        number += 1.0
-        probability *= mean / number
-        if number > mean and cumulative + probability == cumulative:
-            break  # what is left is below the precision of the sum
-        cumulative += probability
-    return number
 
 
 @njit(cache=True, nogil=True)

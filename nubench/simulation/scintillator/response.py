@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import numpy as np
 
 from nubench.containers import Bool, Deposits, Events, Float64, Int64, Response
-from nubench.errors import DataError, UsageError
-from nubench.simulation.random_streams import SEED_LIMIT, event_key
+from nubench.simulation.calls import check_call, in_threads
+from nubench.simulation.random_streams import event_key
 from nubench.simulation.scintillator.cubes import cube_indices
 from nubench.simulation.scintillator.light import leak_light, light_of_deposits
 from nubench.simulation.scintillator.parameters import ScintillatorParameters
 from nubench.simulation.scintillator.photosensors import find_hits, photosensors_of
-
-MAX_COORDINATE_CM: Final = 1e5
-"""Deposits farther out are no detector's."""
-
-MAX_ENERGY_MEV: Final = 1e6
-"""More than any particle of an accelerator leaves in one step."""
 
 _EVENTS_PER_TASK: Final = 16
 
@@ -56,27 +48,14 @@ def simulate(
         UsageError: when ``seed``, ``threads`` or ``event_id`` cannot be accepted.
         DataError: when a deposit is not finite, negative or out of this world; the message names its row.
     """
-    if not 0 <= seed < SEED_LIMIT:
-        raise UsageError(f"seed must be from 0 to 2^64 - 1; got {seed!r}")
-    if threads is not None and threads < 1:
-        raise UsageError(f"threads must be 1 or more; got {threads!r}")
-    if event_id.shape != (len(deposits),):
-        raise UsageError(f"event_id must have one entry for each of {len(deposits)} events; got {event_id.shape}")
-    _check_deposits(deposits)
-
+    check_call(deposits, event_id, [seed], threads)
     simulate_event = _event_simulation(deposits, event_id, parameters, seed)
     starts = range(0, len(deposits), _EVENTS_PER_TASK)
 
     def simulate_some(first: int) -> list[_Hits]:
         return [simulate_event(event) for event in range(first, min(first + _EVENTS_PER_TASK, len(deposits)))]
 
-    workers = min(threads or _available_cores(), max(len(starts), 1))
-    if workers == 1:
-        parts = [simulate_some(first) for first in starts]
-    else:
-        # The compiled code lets go of the interpreter's lock, so threads run side by side.
-        with ThreadPoolExecutor(workers) as pool:
-            parts = list(pool.map(simulate_some, starts))
+    parts = in_threads(simulate_some, starts, threads)
     return _collect([hits for part in parts for hits in part])
 
 
@@ -110,22 +89,3 @@ def _collect(hits: list[_Hits]) -> Response:
     from_track = np.concatenate([np.empty(0, np.bool_), *(own for _, _, own in hits)])
     events = Events(offsets, cube_indices(cubes), photoelectrons[:, None].astype(np.float32))
     return Response(events, from_track)
-
-
-def _check_deposits(deposits: Deposits) -> None:
-    energy = deposits.energy
-    # Written so that NaN fails too.
-    for row in np.flatnonzero(~((energy >= 0.0) & (energy <= MAX_ENERGY_MEV)))[:1]:
-        raise DataError(f"deposit {row}: energy must be from 0 to {MAX_ENERGY_MEV:g} MeV; got {energy[row]!r}")
-    for row in np.flatnonzero(~np.isfinite(deposits.time))[:1]:
-        raise DataError(f"deposit {row}: time must be finite; got {deposits.time[row]!r} us")
-    for name, points in (("start", deposits.start), ("end", deposits.end)):
-        plausible = np.all(np.abs(points) <= MAX_COORDINATE_CM, axis=1)
-        for row in np.flatnonzero(~plausible)[:1]:
-            raise DataError(
-                f"deposit {row}: {name} must lie within {MAX_COORDINATE_CM:g} cm of the origin; got {points[row]}"
-            )
-
-
-def _available_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
