@@ -71,7 +71,7 @@ class Imported(_Model):
     Attributes:
         format: name of the format they were read from.
         source: name of the file or folder that was imported.
-        sha256: over all files that were read.
+        sha256: over all files that were read, and the options of the import.
         notes: what was found on the way: repeated kinematics, dropped rows.
     """
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from nubench.cli import running
+from nubench.cli import importing, plotting, running, show, simulate
 from nubench.cli.data import data_app
 from nubench.errors import NubenchError
 
@@ -62,6 +62,11 @@ def _root(
 app.command()(running.run)
 app.command()(running.leaderboard)
 app.command("list")(running.list_)
+app.command()(show.show)
+data_app.command("plot")(plotting.data_plot)
+app.command()(simulate.simulate)
+data_app.command("import")(importing.import_)
+data_app.command("fetch")(importing.fetch)
 
 
 def main() -> None:

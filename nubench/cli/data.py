@@ -24,13 +24,18 @@ data_app = typer.Typer(
 
 @data_app.command("list")
 def data_list(cache: CacheOption = None) -> None:
-    """Show the data sets in the cache, with their size."""
+    """Show the data sets in the cache, built and imported, with their size."""
     from rich.table import Table
 
-    folder = cache_folder(cache) / "data"
-    found = sorted(path.parent for path in folder.glob("*/manifest.json"))
+    from nubench.dataset_files import IMPORTED_FOLDER
+
+    folder = cache_folder(cache)
+    kinds = ("data", IMPORTED_FOLDER)
+    found = [path.parent for kind in kinds for path in sorted((folder / kind).glob("*/manifest.json"))]
     if not found:
-        make_console().print(f"No data set in {folder}; `nubench run` or `nubench data build NAME` makes one.")
+        make_console().print(
+            f"No data set in {folder}; `nubench run`, `nubench data build NAME` or `nubench data import` makes one."
+        )
         return
     table = Table("data set", "files", "size", "folder", box=None, pad_edge=False)
     for directory in found:

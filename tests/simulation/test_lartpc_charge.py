@@ -30,7 +30,6 @@ from nubench.simulation.lartpc.transport import (
     Drift,
     drift_charge,
     induce_charge,
-    induce_charge_for_all,
     read_event,
 )
 
@@ -203,9 +202,14 @@ def test_late_and_empty_deposits_are_left_out() -> None:
     assert len(drifted(point, point, 1.0, 50.0)[2]) == 1
 
 
+def induce_once(where, offset, charge, table, peak, rings, key, front_end):  # type: ignore[no-untyped-def]
+    """The windows of a single reading."""
+    return induce_charge(where, offset, charge, table, peak, rings, np.array([key]), np.array([front_end], float))
+
+
 def test_induced_charge_adds_up_to_what_arrives(table: InductionTable) -> None:
     where, offset, charge = drifted([-30.0, -4.0, 640.0], [20.0, 3.0, 655.0], energy=100.0)
-    slots, begins, induced = induce_charge(
+    slots, begins, induced = induce_once(
         where, offset, charge, table.charge, table.peak, table.rings, np.uint64(1), EVERY_PIXEL
     )
     assert induced.sum(dtype=float) == pytest.approx(charge.sum(), rel=1e-4)
@@ -220,7 +224,7 @@ def test_pixels_without_a_window_cannot_trigger(table: InductionTable) -> None:
     where, offset, charge = drifted([-30.0, -4.0, 640.0], [20.0, 3.0, 655.0], energy=100.0)
     front_end, key = front_end_of(LArTPCParameters()), np.uint64(7)
     windows = [
-        induce_charge(where, offset, charge, table.charge, table.peak, table.rings, key, settings)
+        induce_once(where, offset, charge, table.charge, table.peak, table.rings, key, settings)
         for settings in (EVERY_PIXEL, front_end)
     ]
     assert len(windows[1][2]) < len(windows[0][2])
@@ -240,10 +244,10 @@ def test_windows_of_several_readings_hold_those_of_each(table: InductionTable) -
     ]
     keys = np.array([key for key, _ in readings], np.uint64)
     front_ends = np.array([front_end for _, front_end in readings])
-    slots, begins, induced = induce_charge_for_all(where, offset, charge, *tables, keys, front_ends)
+    slots, begins, induced = induce_charge(where, offset, charge, *tables, keys, front_ends)
     seen = np.zeros(len(slots), bool)
     for key, front_end in readings:
-        alone_slots, alone_begins, alone = induce_charge(where, offset, charge, *tables, np.uint64(key), front_end)
+        alone_slots, alone_begins, alone = induce_once(where, offset, charge, *tables, np.uint64(key), front_end)
         assert np.array_equal(slots, alone_slots)
         for slot in np.flatnonzero(np.diff(alone_begins)):
             seen[slot] = True
@@ -257,7 +261,7 @@ def test_windows_of_several_readings_hold_those_of_each(table: InductionTable) -
 
 def test_memory_goes_with_the_charge(table: InductionTable) -> None:
     where, offset, charge = drifted([0.5, 0.0, 640.0], [0.5, 20.0, 640.0], energy=40.0)
-    slots, _, induced = induce_charge(
+    slots, _, induced = induce_once(
         where, offset, charge, table.charge, table.peak, table.rings, np.uint64(1), EVERY_PIXEL
     )
     assert len(induced) < 130 * len(slots)

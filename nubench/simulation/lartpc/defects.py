@@ -38,8 +38,8 @@ _FIRST_TICK = math.ceil(TIMESTAMP_LATENCY_US / TICK_US)
 _TICKS = int(DRIFT_LENGTH_CM / drift_velocity(NOMINAL_ELECTRIC_FIELD) / TICK_US)
 
 # The detector's own key: neither seed nor event decides which pixels are dead.
-_DEAD_KEY = np.uint64(0x6465616470697865)
-_PURPOSE_DEAD = np.uint64(5)
+DEAD_KEY = np.uint64(0x6465616470697865)
+PURPOSE_DEAD = np.uint64(5)
 _PURPOSE_SPURIOUS_NUMBER = np.uint64(6)
 _PURPOSE_SPURIOUS_PLACE = np.uint64(7)
 _PURPOSE_SPURIOUS_CHARGE = np.uint64(8)
@@ -77,7 +77,7 @@ def alive(packed: Int64, defects: Defects) -> Bool:
     for item in range(len(packed)):
         plane, row, column = unpack_pixel(packed[item])
         group = pack_pixel(plane, row // side, column // side)
-        uniform, _ = uniform_pair(_DEAD_KEY, np.uint64(group), _PURPOSE_DEAD, np.uint64(side))
+        uniform, _ = uniform_pair(DEAD_KEY, np.uint64(group), PURPOSE_DEAD, np.uint64(side))
         living[item] = uniform >= defects.dead_fraction
     return living
 

@@ -42,22 +42,22 @@ TIMESTAMP_LATENCY_US = 2.0
 ADC_COUNTS = 256
 
 # A tick this many standard deviations below threshold fires with probability 4e-11 and is not drawn.
-_NEGLIGIBLE_SIGMAS = 6.5
+NEGLIGIBLE_SIGMAS = 6.5
 # Below this many electrons a tick what the buffer still holds is no longer followed.
-_NEGLIGIBLE_BUFFER_ELECTRONS = 1e-3
+NEGLIGIBLE_BUFFER_ELECTRONS = 1e-3
 # Runs of this many ticks without current are waited through in one draw; shorter ones are walked.
-_MIN_REST_TICKS = 16
+MIN_REST_TICKS = 16
 
 # Probability that a standard normal number exceeds k, for k from -8 to 8: brackets that settle nearly every comparison
 # without an error function.
 _BRACKETS_PER_SIGMA = 16
-_BRACKET_RANGE = 8.0
-_EXCEEDANCE = norm.sf(np.arange(-_BRACKET_RANGE, _BRACKET_RANGE + 0.001, 1.0 / _BRACKETS_PER_SIGMA))
+BRACKET_RANGE = 8.0
+_EXCEEDANCE = norm.sf(np.arange(-BRACKET_RANGE, BRACKET_RANGE + 0.001, 1.0 / _BRACKETS_PER_SIGMA))
 
-_PURPOSE_TRIGGER = np.uint64(1)
-_PURPOSE_SAMPLE = np.uint64(2)
-_PURPOSE_RESET = np.uint64(3)
-_PURPOSE_WAIT = np.uint64(4)
+PURPOSE_TRIGGER = np.uint64(1)
+PURPOSE_SAMPLE = np.uint64(2)
+PURPOSE_RESET = np.uint64(3)
+PURPOSE_WAIT = np.uint64(4)
 
 
 class FrontEnd(NamedTuple):
@@ -112,12 +112,12 @@ def _ticks_until_trigger(
     below = front_end.discriminator_threshold - charge
     if below <= 0.0 and sigma == 0.0:
         return 0
-    if ticks <= 0 or below >= _NEGLIGIBLE_SIGMAS * sigma:
+    if ticks <= 0 or below >= NEGLIGIBLE_SIGMAS * sigma:
         return max(ticks, 0)
     probability = 0.5 * math.erfc(below / (sigma * math.sqrt(2.0)))
     if probability >= 1.0:
         return 0
-    uniform, _ = uniform_pair(key, pixel, _PURPOSE_WAIT, np.uint64(trial))
+    uniform, _ = uniform_pair(key, pixel, PURPOSE_WAIT, np.uint64(trial))
     waited = math.log(uniform) / math.log1p(-probability)
     return ticks if waited >= ticks else int(waited)
 
@@ -125,9 +125,9 @@ def _ticks_until_trigger(
 @njit(cache=True, nogil=True)
 def _exceeds(uniform: float, sigmas: float) -> bool:
     """Tell whether a standard normal number, given by its upper tail ``uniform``, exceeds ``sigmas``."""
-    if sigmas >= _BRACKET_RANGE or sigmas <= -_BRACKET_RANGE:
+    if sigmas >= BRACKET_RANGE or sigmas <= -BRACKET_RANGE:
         return sigmas < 0.0
-    bracket = int((sigmas + _BRACKET_RANGE) * _BRACKETS_PER_SIGMA)
+    bracket = int((sigmas + BRACKET_RANGE) * _BRACKETS_PER_SIGMA)
     if uniform > _EXCEEDANCE[bracket]:
         return False
     if uniform < _EXCEEDANCE[bracket + 1]:
@@ -159,14 +159,14 @@ def _highest_sum(charge: Float32) -> float:
 def may_trigger(highest_sum: float, key: np.uint64, pixel: np.uint64, front_end: FrontEnd) -> bool:
     """Tell whether a pixel can record a hit if no more than ``highest_sum`` electrons ever are on it at once."""
     sigma = math.hypot(front_end.uncorrelated_noise, front_end.discriminator_noise)
-    lowest = front_end.discriminator_threshold - _NEGLIGIBLE_SIGMAS * sigma
+    lowest = front_end.discriminator_threshold - NEGLIGIBLE_SIGMAS * sigma
     if highest_sum < lowest:
         # Most pixels end here: even at the best angle their noise is too small (see normal_pair).
-        uniform, _ = uniform_pair(key, pixel, _PURPOSE_RESET, np.uint64(0))
+        uniform, _ = uniform_pair(key, pixel, PURPOSE_RESET, np.uint64(0))
         largest = math.sqrt(-2.0 * math.log(uniform)) * front_end.reset_noise
         if largest + highest_sum < lowest:
             return False
-    noise, _ = normal_pair(key, pixel, _PURPOSE_RESET, np.uint64(0))
+    noise, _ = normal_pair(key, pixel, PURPOSE_RESET, np.uint64(0))
     return noise * front_end.reset_noise + highest_sum >= lowest
 
 
@@ -198,7 +198,7 @@ def read_pixel(
         The number of hits.
     """
     sigma = math.hypot(front_end.uncorrelated_noise, front_end.discriminator_noise)
-    walk_above = front_end.discriminator_threshold - _NEGLIGIBLE_SIGMAS * sigma
+    walk_above = front_end.discriminator_threshold - NEGLIGIBLE_SIGMAS * sigma
     keep = math.exp(-TICK_US / front_end.buffer_risetime) if front_end.buffer_risetime > 0.0 else 0.0
     window_end = min(first_tick + len(charge), end_tick)
 
@@ -210,12 +210,12 @@ def read_pixel(
     busy_until = begin_tick
     if not may_trigger(_highest_sum(charge), key, pixel, front_end):
         return 0
-    noise, _ = normal_pair(key, pixel, _PURPOSE_RESET, np.uint64(trial))
+    noise, _ = normal_pair(key, pixel, PURPOSE_RESET, np.uint64(trial))
     collected = noise * front_end.reset_noise
     buffered = 0.0
     while tick < end_tick and hits < MAX_HITS_PER_PIXEL:
         resting = 0
-        if buffered < _NEGLIGIBLE_BUFFER_ELECTRONS and buffered > -_NEGLIGIBLE_BUFFER_ELECTRONS:
+        if buffered < NEGLIGIBLE_BUFFER_ELECTRONS and buffered > -NEGLIGIBLE_BUFFER_ELECTRONS:
             if tick < first_tick:
                 resting = min(first_tick, end_tick) - tick
             elif tick >= window_end:
@@ -224,7 +224,7 @@ def read_pixel(
                 resting = _rest_length(charge, tick - first_tick)
                 if tick + resting >= window_end:
                     resting = end_tick - tick
-                elif resting < _MIN_REST_TICKS:
+                elif resting < MIN_REST_TICKS:
                     resting = 0
         triggered = False
         if resting > 0:
@@ -241,7 +241,7 @@ def read_pixel(
                 # A block of random bits serves four ticks.
                 if (tick - begin_tick) >> 2 != block:
                     block = (tick - begin_tick) >> 2
-                    words = random_words(key, pixel, _PURPOSE_TRIGGER, np.uint64(block))
+                    words = random_words(key, pixel, PURPOSE_TRIGGER, np.uint64(block))
                 uniform = uniform_of_quarter(words, (tick - begin_tick) & 3)
                 below = front_end.discriminator_threshold - collected
                 triggered = _exceeds(uniform, below / sigma) if sigma > 0.0 else below <= 0.0
@@ -255,10 +255,10 @@ def read_pixel(
             buffered = buffered * keep + arriving * (1.0 - keep)
             collected += buffered
         tick += INTEGRATION_TICKS + 1
-        noise, other = normal_pair(key, pixel, _PURPOSE_SAMPLE, np.uint64(trial))
+        noise, other = normal_pair(key, pixel, PURPOSE_SAMPLE, np.uint64(trial))
         sampled = collected + noise * front_end.uncorrelated_noise
         trial += 1
-        noise, _ = normal_pair(key, pixel, _PURPOSE_RESET, np.uint64(trial))
+        noise, _ = normal_pair(key, pixel, PURPOSE_RESET, np.uint64(trial))
         collected = noise * front_end.reset_noise
         accepted = sampled >= front_end.discriminator_threshold + other * front_end.discriminator_noise
         if accepted:

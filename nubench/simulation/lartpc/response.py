@@ -18,7 +18,7 @@ from nubench.simulation.lartpc.hits import EventHits, Hits, collect_hits, digiti
 from nubench.simulation.lartpc.induction import InductionTable, induction_table
 from nubench.simulation.lartpc.parameters import LArTPCParameters
 from nubench.simulation.lartpc.quenching import Recombination, recombination_of
-from nubench.simulation.lartpc.transport import Drift, drift_charge, induce_charge_for_all, read_event
+from nubench.simulation.lartpc.transport import Drift, drift_charge, induce_charge, read_event
 from nubench.simulation.random_streams import event_key
 
 _TASKS_A_BATCH = 8
@@ -82,7 +82,7 @@ def simulate_hits(
         UsageError: when ``parameters``, ``seed``, ``threads`` or ``event_id`` cannot be accepted.
         DataError: when a deposit is not finite, negative or out of this world; the message names its row.
     """
-    points = _one_for_each(parameters, len(deposits))
+    points = one_for_each(parameters, len(deposits))
     return _simulate_draws(deposits, event_id, [points], [seed], threads)[0]
 
 
@@ -128,7 +128,7 @@ def simulate_draws(
     """
     if len(seeds) != len(parameters):
         raise UsageError(f"seeds must be one for each of {len(parameters)} draws; got {len(seeds)}")
-    points = [_one_for_each(of_draw, len(deposits)) for of_draw in parameters]
+    points = [one_for_each(of_draw, len(deposits)) for of_draw in parameters]
     draws = _simulate_draws(deposits, event_id, points, seeds, threads)
     return [
         voxelise(hits, np.array([point.adc_offset for point in of_draw], np.float64))
@@ -136,7 +136,7 @@ def simulate_draws(
     ]
 
 
-def _one_for_each(parameters: LArTPCParameters | Sequence[LArTPCParameters], events: int) -> Sequence[LArTPCParameters]:
+def one_for_each(parameters: LArTPCParameters | Sequence[LArTPCParameters], events: int) -> Sequence[LArTPCParameters]:
     if isinstance(parameters, LArTPCParameters):
         return [parameters] * events
     if len(parameters) != events:
@@ -206,7 +206,7 @@ def _simulate_task(deposits: Deposits, task: _Task) -> list[EventHits]:
     table = task.charge.table
     keys = np.array([reading.key for reading in task.readings])
     front_ends = np.array([reading.front_end for reading in task.readings])
-    windows = induce_charge_for_all(where, offset, charge, table.charge, table.peak, table.rings, keys, front_ends)
+    windows = induce_charge(where, offset, charge, table.charge, table.peak, table.rings, keys, front_ends)
     hits = []
     for _, key, front_end, defects in task.readings:
         found = apply_defects(*read_event(*windows, key, front_end), key, front_end, defects)

@@ -40,7 +40,7 @@ LEAD_TICKS = 100
 LATEST_TIME_US = 1e6
 """Deposits farther from the primary's birth are left out before their ticks are counted."""
 
-_ROUNDING = 1.001
+ROUNDING = 1.001
 _BIN_CM = PIXEL_PITCH_CM / BINS_PER_PIXEL
 
 
@@ -271,44 +271,23 @@ def induce_charge(
     table: Float32,
     peak: Float32,
     rings: Int64,
-    key: np.uint64,
-    front_end: FrontEnd,
+    keys: npt.NDArray[np.uint64],
+    front_ends: Float64,
 ) -> tuple[Int64, Int64, Float32]:
-    """Add up what the steps induce on the pixels around them.
+    """Add up what the steps induce on the pixels around them, once for R readings of the same charge.
 
-    Four pixels in five see so little that they cannot trigger, whatever their noise; they get no window.
+    Four pixels in five see so little that they cannot trigger in any reading, whatever their noise; they get no window.
 
     Args:
         where, offset, charge: from :func:`drift_charge`.
         table, peak, rings: from :class:`~nubench.simulation.lartpc.induction.InductionTable`.
-        key: the event's key.
-        front_end: the settings.
+        keys: (R,) the event's key in each reading.
+        front_ends: (R, 9) settings of each reading, in the order of :class:`FrontEnd`.
 
     Returns:
         (P, 3) packed pixel, first and end tick of its window; (P + 1,) where each window begins in the last, the
-        (sum of ticks,) induced charge in electrons a tick. A window without ticks is a pixel that cannot trigger.
-    """
-    return induce_charge_for_all(
-        where, offset, charge, table, peak, rings, np.array([key]), np.array([front_end], np.float64)
-    )
-
-
-@njit(cache=True, nogil=True)
-def induce_charge_for_all(
-    where: Int64,
-    offset: Float64,
-    charge: Float64,
-    table: Float32,
-    peak: Float32,
-    rings: Int64,
-    keys: npt.NDArray[np.uint64],
-    front_ends: Float64,
-) -> tuple[Int64, Int64, Float32]:
-    """Do as :func:`induce_charge` for R readings of one charge, each with its own noise and settings.
-
-    A pixel has a window when it can trigger in any of the readings. The windows that :func:`induce_charge` gives for
-    one of them are among these, equal bit for bit. Readings are (R,) ``keys`` and (R, 9) ``front_ends``, settings in
-    the order of :class:`FrontEnd`.
+        (sum of ticks,) induced charge in electrons a tick. A window without ticks is a pixel that cannot trigger. A
+        window is the same, bit for bit, whatever the other readings.
     """
     ticks = table.shape[4]
     bins = table.shape[2]
@@ -320,7 +299,7 @@ def induce_charge_for_all(
         seen = False
         for reading in range(len(keys)):
             # The bound is widened by more than the single precision of the sums it bounds.
-            bound = highest[slot] * _ROUNDING + 1.0
+            bound = highest[slot] * ROUNDING + 1.0
             front_end = _front_end_of_row(front_ends[reading])
             seen = seen or may_trigger(bound, keys[reading], np.uint64(slots[slot, 0]), front_end)
         begins[slot + 1] = begins[slot] + (max(slots[slot, 2] - slots[slot, 1], 0) if seen else 0)
