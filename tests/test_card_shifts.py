@@ -10,9 +10,13 @@ import numpy as np
 import pytest
 
 from nubench.cards import Card, read_card
+from nubench.catalogue import open_dataset
+from nubench.containers import Events
 from nubench.detectors import LArTPC
+from nubench.events.store import TruthChunk
 from nubench.plugins import load_plugins
-from nubench.shifts import Shift
+from nubench.progress import SilentProgress
+from nubench.shifts import NOMINAL, Shift
 from nubench.simulation.geant4 import PHYSICS_LISTS
 from nubench.simulation.lartpc import TABLE_I, LArTPCParameters, draw_throw
 from nubench.simulation.lartpc.quenching import recombination_of, surviving_fraction
@@ -200,3 +204,47 @@ def test_the_page_shows_every_shift_as_the_card_has_it(card: Card) -> None:
 
 def test_the_detector_is_the_one_of_the_card(card: Card) -> None:
     assert (card.detector, card.voxel_size_cm) == (LArTPC.name, LArTPC.voxel_size_cm)
+
+
+@pytest.fixture(scope="module")
+def truth(tiny_plugin: Path, shared_cache: Path) -> TruthChunk:
+    """30 simulated events of up to 200 MeV."""
+    registry = load_plugins([tiny_plugin])
+    tiny = open_dataset(registry, shared_cache, read_card(registry.card("tiny").thing), "smoke")
+    tiny.build_truth("test", SilentProgress())
+    return next(tiny.truth("test"))
+
+
+@pytest.mark.slow
+def test_every_point_does_to_events_what_its_shift_says(card: Card, truth: TruthChunk) -> None:
+    ids = truth.primaries.event_id
+    seen: dict[str, Events] = {}
+    for shift in card.shifts:
+        for point in shift.all_points(card.nominal):
+            name = "nominal" if point.name == NOMINAL else f"{shift.name}/{point.name}"
+            if name not in seen:
+                seen[name] = LArTPC().respond(truth.deposits, ids, point.parameters, card.noise_seed).events
+    hits = {name: len(events.coords) for name, events in seen.items()}
+    charge = {name: float(events.features.mean()) for name, events in seen.items()}
+    nominal, events = hits["nominal"], len(ids)
+
+    for percent in (1, 2, 5, 10, 20):
+        # A pixel has about one hit, and pixels of an event die independently, or by groups of 64.
+        assert hits[f"dead-channels/pixels-{percent}"] / nominal == pytest.approx(1 - percent / 100, abs=0.02)
+        assert hits[f"dead-channels/groups-{percent}"] / nominal == pytest.approx(1 - percent / 100, abs=0.15)
+    for number in (1, 3, 10, 30):
+        added = (hits[f"noise-hits/noise-{number}"] - nominal) / events
+        assert added == pytest.approx(number, abs=4 * math.sqrt(number / events))
+    assert hits["physics-throws/lifetime-minus"] < nominal <= hits["physics-throws/lifetime-plus"]
+    assert hits["physics-throws/all-minus-triple"] < 0.9 * hits["physics-throws/all-minus-full"]
+    assert charge["throw-parameter/v-pedestal-plus-2"] - charge["nominal"] == pytest.approx(2 * 29.4, abs=1.5)
+    assert charge["throw-parameter/gain-plus-2"] - charge["nominal"] == pytest.approx(2 * 0.36, abs=0.4)
+    strengths = [charge[f"throw-strength/{point.name}"] for point in card.shift("throw-strength").points]
+    assert strengths == sorted(strengths)  # the pedestal leads
+    for number in range(1, 7):
+        # What is left after the pedestal is corrected is a slope of a few per cent on some 20 counts.
+        assert abs(charge[f"throws-calibrated/throw{number}"] - charge["nominal"]) < 3
+    assert charge["recombination/birks-low"] < charge["nominal"] < charge["recombination/birks-high"]
+    assert charge["recombination/box-icarus"] < charge["recombination/box-argoneut"] < charge["recombination/box"]
+    # The truth differs, the detector does not.
+    assert np.array_equal(seen["hadronic-model/qgsp-bic"].coords, seen["nominal"].coords)
