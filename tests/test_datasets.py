@@ -190,7 +190,9 @@ def test_an_imported_data_set_holds_what_was_put_into_it_and_builds_the_response
         ours, theirs = dataset.load("test", "throws", point), copy.load("test", "throws", point)
         assert np.array_equal(ours.events.coords, theirs.events.coords)
         assert np.array_equal(ours.events.features, theirs.events.features)
-    with pytest.raises(DataError, match="imported data set 'brought' lacks what was asked for: there are no train events"):
+    with pytest.raises(
+        DataError, match="imported data set 'brought' lacks what was asked for: there are no train events"
+    ):
         dataset.build(("train",), "throws", (nominal,), SilentProgress())
     assert [card.name for card in imported_cards(copy.cache)] == ["brought"]
     assert all(problem is None for _, problem in dataset.verify())
