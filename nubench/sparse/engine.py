@@ -92,14 +92,20 @@ class NativeEngine:
         return NativeGeometry(build_pyramid(batch, strides, kernel))
 
 
-_ENGINES: dict[str, Callable[[], Engine]] = {"native": NativeEngine}
+def _minkowski() -> Engine:
+    from nubench.sparse.minkowski import MinkowskiEngine
+
+    return MinkowskiEngine()
+
+
+_ENGINES: dict[str, Callable[[], Engine]] = {"native": NativeEngine, "minkowski": _minkowski}
 
 
 def get_engine(name: str) -> Engine:
     """Make the engine of that name.
 
     Raises:
-        UsageError: when there is none.
+        UsageError: when there is none, or what it needs is not installed.
     """
     if name not in _ENGINES:
         raise unknown_name("engine", name, _ENGINES)
