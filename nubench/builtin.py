@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from nubench.hookspecs import hookimpl
 
 if TYPE_CHECKING:
+    from nubench.backbone_designs import BackboneDesign
     from nubench.detectors import Detector
 
 
@@ -25,3 +26,11 @@ def register_detectors() -> Iterable[Detector]:
 def register_datasets() -> Iterable[Traversable]:
     """The cards in ``datasets/``."""
     return [card for card in files("nubench_datasets").iterdir() if card.name.endswith(".toml")]
+
+
+@hookimpl
+def register_backbones() -> Iterable[BackboneDesign]:
+    """The presets of the sparse ConvNeXt V2."""
+    from nubench.backbone_designs import preset_designs
+
+    return preset_designs()

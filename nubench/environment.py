@@ -65,10 +65,10 @@ def code_digest(plugin: ModuleType) -> str:
     root = Path(nubench.__file__).parent
     files = [f for f in sorted(root.rglob("*.py")) if f.relative_to(root).parts[0] not in _NOT_SCORING]
     package = (plugin.__package__ or "").split(".")[0]
-    if package and package != "nubench_plugins":
+    if package and package not in ("nubench", "nubench_plugins"):
         # Anything in a stranger's package may be used; the reference methods are one file each.
         files += [file for folder in sys.modules[package].__path__ for file in sorted(Path(folder).rglob("*.py"))]
-    elif plugin.__file__ is not None:
+    elif package != "nubench" and plugin.__file__ is not None:
         files.append(Path(plugin.__file__))
     for file in files:
         digest.update(file.read_bytes())

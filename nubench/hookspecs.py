@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
+    from nubench.backbone_designs import BackboneDesign
     from nubench.detectors import Detector
     from nubench.methods import Method
 
@@ -36,3 +37,8 @@ def register_detectors() -> Iterable[Detector]:  # type: ignore[empty-body]
 @hookspec
 def register_datasets() -> Iterable[Traversable]:  # type: ignore[empty-body]
     """Return the data-set cards (TOML files) that this plugin brings, see :mod:`nubench.cards`."""
+
+
+@hookspec
+def register_backbones() -> Iterable[BackboneDesign]:  # type: ignore[empty-body]
+    """Return the networks that this plugin brings, see :class:`nubench.backbone_designs.BackboneDesign`."""

@@ -56,6 +56,16 @@ def _profiles(cards: Sequence[Card], registry: PluginRegistry) -> Listing:
     return ["profile", "for", "backbone", "seeds", "views", "batch"], rows
 
 
+def _backbones(cards: Sequence[Card], registry: PluginRegistry) -> Listing:
+    # torch takes a second to import, which the other listings need not wait for.
+    from nubench.backbone_designs import backbone_rows
+
+    registered = registry.backbones()
+    rows = backbone_rows(r.thing for r in registered)
+    columns = ["backbone", "what it is", "parameters", "operations an event, forward", "from"]
+    return columns, [[*row, r.plugin.distribution] for row, r in zip(rows, registered, strict=True)]
+
+
 LISTINGS: Mapping[str, Callable[[Sequence[Card], PluginRegistry], Listing]] = MappingProxyType(
     {
         "methods": _methods,
@@ -63,5 +73,6 @@ LISTINGS: Mapping[str, Callable[[Sequence[Card], PluginRegistry], Listing]] = Ma
         "detectors": _detectors,
         "datasets": _datasets,
         "profiles": _profiles,
+        "backbones": _backbones,
     }
 )

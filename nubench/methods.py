@@ -11,6 +11,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -144,6 +145,7 @@ class Context:
     directory: Path
     progress: Progress
     _source_directory: Path | None = field(default=None, repr=False)
+    _build: Callable[..., Any] | None = field(default=None, repr=False)
 
     @property
     def source_directory(self) -> Path:
@@ -168,8 +170,10 @@ class Context:
 
         from nubench.backbone import build_backbone
 
+        build = self._build or partial(build_backbone, self.backbone_preset)
         torch.manual_seed(self.seed)
-        return build_backbone(self.backbone_preset, engine=self.engine, **overrides).to(self.device)
+        network: Backbone = build(in_channels=1, engine=self.engine, **overrides).to(self.device)
+        return network
 
 
 class Model:

@@ -25,6 +25,7 @@ from nubench import builtin, hookspecs
 from nubench.errors import PluginError, UsageError, unknown_name
 
 if TYPE_CHECKING:
+    from nubench.backbone_designs import BackboneDesign
     from nubench.detectors import Detector
     from nubench.methods import Method
 
@@ -125,6 +126,18 @@ class PluginRegistry:
             UsageError: when there is none, or more than one.
         """
         return _find("data set", name, self.cards())
+
+    def backbones(self) -> list[Registered[BackboneDesign]]:
+        """Every registered network."""
+        return self._collect("register_backbones", lambda design: str(design.name))
+
+    def backbone(self, name: str) -> Registered[BackboneDesign]:
+        """Find the network called ``name`` or ``distribution:name``.
+
+        Raises:
+            UsageError: when there is none, or more than one.
+        """
+        return _find("backbone", name, self.backbones())
 
     def _collect(self, hook_name: str, name_of: Any) -> list[Registered[Any]]:
         # Each plugin is called by itself: one that raises must not hide the others.

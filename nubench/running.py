@@ -88,7 +88,8 @@ class Runner:
         self.card: Card = find_card(registry, cache, request.dataset, request.shift)
         self.shift: Shift = self.card.shift(request.shift)
         self.config = make_config(self.registered.thing, self.profile, request.settings or {})
-        self.backbone_preset = _known_backbone(request.backbone or self.profile.backbone)
+        self.backbone = registry.backbone(request.backbone or self.profile.backbone)
+        self.backbone_preset = self.backbone.name
         self.engine = _known_engine(request.engine)
         self.device = choose_device(request.device)
         self.points: Sequence[ShiftPoint] = self.shift.all_points(self.card.nominal, request.source)
@@ -231,6 +232,7 @@ class Runner:
             directory=directory,
             progress=self._progress,
             _source_directory=source_directory,
+            _build=self.backbone.thing.build,
         )
         self._progress.say(
             f"{self.registered.name}, seed {seed}{f', target {target.name}' if target else ''}: "
@@ -295,6 +297,7 @@ class Runner:
             "device": self.device,
             "seed": seed,
             "code": environment.code_digest(self.registered.plugin.module),
+            "backbone_code": environment.code_digest(self.backbone.plugin.module),
         }
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
         return f"{self.registered.name}-seed{seed}-{digest}"
@@ -341,14 +344,6 @@ def choose_device(device: str) -> str:
     if device == "cuda" and not torch.cuda.is_available():
         raise UsageError("device 'cuda' is not available on this machine; use --device cpu or auto")
     return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-
-
-def _known_backbone(preset: str) -> str:
-    from nubench.backbone import BACKBONE_PRESETS
-
-    if preset not in BACKBONE_PRESETS:
-        raise unknown_name("backbone", preset, BACKBONE_PRESETS)
-    return preset
 
 
 def _known_engine(name: str) -> str:

@@ -7,7 +7,9 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +22,7 @@ from nubench.backbone import number_of_parameters
 from nubench.containers import Events, Float32, Int64
 from nubench.errors import NubenchError
 from nubench.methods import Context, Model, TrainingConfig, TrainingView
+from nubench.prefetch import Prefetcher, ready_batches
 from nubench.sparse.batch import SparseBatch
 from nubench.storage import write_atomically
 
@@ -116,17 +119,28 @@ def train(
     optimiser = _optimiser(network, config)
     checkpoint_file = directory / "checkpoint.pt"
     first, seconds, history, running, best = _resume(checkpoint_file, network, optimiser)
-    batches = _batches(len(data.train), batch_events, context.seed, _SOURCE_STREAM, first)
-    target_batches = _batches(len(target), batch_events, context.seed, _TARGET_STREAM, first) if target else None
     start = saved = time.monotonic()
     network.train()
-    with context.progress.task("training", steps * batch_events, "events", done=first * batch_events) as task:
+    with ExitStack() as stack:
+
+        def prefetched(events: Events, stream: int) -> Prefetcher[tuple[Int64, SparseBatch]]:
+            indices = islice(_batches(len(events), batch_events, context.seed, stream, first), steps - first)
+            normalisation = data.normalisation
+            made = ready_batches(events, indices, normalisation.offset, normalisation.scale, context.device)
+            return stack.enter_context(Prefetcher(made))
+
+        batches = prefetched(data.train, _SOURCE_STREAM)
+        target_batches = prefetched(target, _TARGET_STREAM) if target else None
+        task = stack.enter_context(
+            context.progress.task("training", steps * batch_events, "events", done=first * batch_events)
+        )
         for number in range(first, steps):
-            index = next(batches)
-            step = _step(data, index, context, number, number / steps)
-            if target is not None and target_batches is not None:
-                step = replace(step, target=_batch(target, next(target_batches), data, context))
-            value = loss(step)
+            index, batch = next(batches)
+            step = _step(data, index, batch, context, number, number / steps)
+            if target_batches is not None:
+                step = replace(step, target=next(target_batches)[1])
+            with torch.autocast(context.device.type, torch.bfloat16, enabled=context.device.type == "cuda"):
+                value = loss(step)
             if not torch.isfinite(value):
                 raise NubenchError(
                     f"the loss is {value.item()} at step {number} of {steps} (source events {index[:8].tolist()}...); "
@@ -229,12 +243,12 @@ def step_seed(seed: int, number: int) -> int:
     return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> 1)
 
 
-def _step(data: TrainingView, index: Int64, context: Context, number: int, progress: float) -> Step:
+def _step(data: TrainingView, index: Int64, batch: SparseBatch, context: Context, number: int, progress: float) -> Step:
     seed = step_seed(context.seed, number)
     # Layers that draw at random (stochastic depth) use the global generator.
     torch.manual_seed(seed)
     return Step(
-        batch=_batch(data.train, index, data, context),
+        batch=batch,
         labels=torch.from_numpy(data.train_labels[index]).to(context.device),
         index=index,
         target=None,
@@ -242,11 +256,6 @@ def _step(data: TrainingView, index: Int64, context: Context, number: int, progr
         number=number,
         progress=progress,
     )
-
-
-def _batch(events: Events, index: Int64, data: TrainingView, context: Context) -> SparseBatch:
-    batch = SparseBatch.from_events(events, index, data.normalisation.offset, data.normalisation.scale)
-    return batch.to(context.device)
 
 
 def _better(best: _Best | None, network: nn.Module, select: Callable[[], float]) -> _Best | None:

@@ -6,6 +6,8 @@ import pytest
 
 from nubench.errors import UsageError
 from nubench.plugins import load_plugins
+from nubench.progress import SilentProgress
+from nubench.running import Request, Runner
 
 GOOD = """
 import nubench
@@ -99,6 +101,43 @@ def test_two_methods_of_one_name_ask_for_the_distribution(tmp_path: Path) -> Non
     with pytest.raises(UsageError, match="file:supcon, nubench:supcon"):
         registry.method("supcon")
     assert registry.method("nubench:supcon").plugin.distribution == "nubench"
+
+
+BACKBONE = """
+import torch
+import nubench
+from nubench.backbone_designs import BackboneDesign
+
+
+class MeanCharge(torch.nn.Module):
+    embedding_size = 4
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 4)
+
+    def forward(self, batch):
+        return self.layer(torch.segment_reduce(batch.features, "mean", offsets=batch.offsets))
+
+
+@nubench.hookimpl
+def register_backbones():
+    return [BackboneDesign("mean-charge", "one layer on the mean charge", lambda in_channels, engine: MeanCharge(),
+                           lambda network, batch: len(batch.features))]
+"""
+
+
+@pytest.mark.slow
+def test_a_plugin_brings_a_backbone_that_methods_train(tmp_path: Path, tiny_plugin: Path, shared_cache: Path) -> None:
+    file = tmp_path / "mean_charge.py"
+    file.write_text(BACKBONE)
+    registry = load_plugins([file, tiny_plugin])
+    assert {"tiny", "small", "paper", "mean-charge"} == {registered.name for registered in registry.backbones()}
+    settings = {"views": 640, "batch_size": 32}
+    request = Request("supcon", "throws", dataset="tiny", settings=settings, backbone="mean-charge")
+    result = Runner(request, registry, shared_cache, SilentProgress(), None).run(0)
+    assert result.backbone is not None
+    assert (result.backbone.preset, result.backbone.parameters, result.backbone.embedding_size) == ("mean-charge", 8, 4)
 
 
 def test_an_unknown_name_is_answered_with_near_misses() -> None:

@@ -43,7 +43,7 @@ def run(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="a setting of the method", show_default=False),
     ] = None,
-    backbone: Annotated[str | None, typer.Option(help="backbone preset [default: the profile's]")] = None,
+    backbone: Annotated[str | None, typer.Option(help="backbone [default: the profile's]")] = None,
     engine: Annotated[str, typer.Option(help="engine of the sparse convolutions")] = "native",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     plugin: PluginOption = [],  # noqa: B006 (typer reads the default, nobody changes it)
@@ -104,7 +104,7 @@ def leaderboard(leaderboards: LeaderboardsOption = Path("leaderboards")) -> None
 
 
 def list_(
-    what: Annotated[str, typer.Argument(help="methods, shifts, detectors, datasets or profiles")],
+    what: Annotated[str, typer.Argument(help="methods, shifts, detectors, datasets, profiles or backbones")],
     plugin: PluginOption = [],  # noqa: B006 (typer reads the default, nobody changes it)
     cache: CacheOption = None,
 ) -> None:

@@ -1,4 +1,4 @@
-"""The middle of a block: bias, GELU and global response normalisation, in one pass where kernels are compiled."""
+"""The middle of a block: bias, GELU and global response normalisation, in few passes where kernels are compiled."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nubench.sparse import activation_numba as kernels
 from nubench.sparse.compilation import call, kernels_usable
+from nubench.sparse.compilation_triton import triton_usable
 from nubench.sparse.normalisation import EPSILON, global_response_normalisation
 
 
@@ -26,6 +27,12 @@ def gelu_with_response(
     Returns:
         (N, C). Single precision on the CPU is within 1e-6 of the exact GELU for values of order one.
     """
+    if triton_usable(features):
+        from nubench.sparse.response_triton import respond
+
+        if gamma is None or beta is None:
+            gamma = beta = bias.new_zeros(features.shape[1])
+        return respond(features, bias, offsets, gamma, beta, EPSILON)
     if kernels_usable(features) and features.dtype == torch.float32:
         if gamma is None or beta is None:
             gamma = beta = features.new_zeros(features.shape[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -60,12 +61,11 @@ class SparseBatch:
         """Copy the batch to a device; the batch itself when it is there already."""
         if self.device == torch.device(device):
             return self
-        return SparseBatch(
-            self.coords.to(device, non_blocking=True),
-            self.event.to(device, non_blocking=True),
-            self.features.to(device, non_blocking=True),
-            self.size,
-        )
+        # What was checked stays checked; doing it again on a GPU would wait for it three times.
+        moved = copy.copy(self)
+        for name in ("coords", "event", "features", "offsets"):
+            object.__setattr__(moved, name, getattr(self, name).to(device, non_blocking=True))
+        return moved
 
     @staticmethod
     def from_events(

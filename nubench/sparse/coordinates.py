@@ -17,7 +17,11 @@ from nubench.sparse.batch import SparseBatch
 from nubench.sparse.compilation import call, kernels_usable
 
 _LIMIT = 2**62
+_CHUNK = 256  # entries that one program of a GPU adds up
 LARGEST_KERNEL = 31  # the place in the kernel is stored in 16 bits
+
+
+Corners = tuple[list[int], list[int]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,10 +31,20 @@ class Voxels:
     Attributes:
         coords: (N, 3) int32 indices in units of the level's voxels.
         offsets: (B + 1,) int64 rows of the events.
+        known_corners: lowest and highest index along each axis, where they are known already.
     """
 
     coords: Tensor
     offsets: Tensor
+    known_corners: Corners | None = None
+
+    @property
+    def corners(self) -> Corners:
+        """Lowest and highest index along each axis. Where they are not known, this waits for a GPU."""
+        if self.known_corners is not None:
+            return self.known_corners
+        low, high = torch.stack([self.coords.amin(0), self.coords.amax(0)]).tolist()
+        return low, high
 
     @cached_property
     def event(self) -> Tensor:
@@ -65,6 +79,33 @@ class StrideMap:
         sizes = torch.bincount(self.kernel_index.long(), minlength=self.stride**3)
         return order, inverse, sizes.tolist()
 
+    @cached_property
+    def slots(self) -> Tensor:
+        """(N,) int64 where each fine voxel stands among the M K places of all coarse voxels."""
+        slots = self.parent * self.stride**3 + self.kernel_index
+        return torch.empty_like(slots).index_copy_(0, self.children, slots)
+
+
+@dataclass(frozen=True, eq=False)
+class EdgesByPlace:
+    """Entries of a neighbour map grouped by place, each group cut into chunks: a fixed order to add them up in.
+
+    Attributes:
+        rows, out_rows: (E,) int32 neighbouring row and row of each entry, sorted by place, then by row.
+        pointers: (K + 1,) int64; entries ``pointers[k]:pointers[k + 1]`` stand at place k.
+        chunk: most entries of a chunk.
+        chunk_place: (T,) int64 place of each chunk. T follows from E and K alone, so that no number has to come from
+            the device; chunks too many are empty.
+        chunk_pointers: (K + 1,) int64; chunks ``chunk_pointers[k]:chunk_pointers[k + 1]`` hold place k.
+    """
+
+    rows: Tensor
+    out_rows: Tensor
+    pointers: Tensor
+    chunk: int
+    chunk_place: Tensor
+    chunk_pointers: Tensor
+
 
 @dataclass(frozen=True, eq=False)
 class NeighbourMap:
@@ -82,6 +123,21 @@ class NeighbourMap:
     rows: Tensor
     kernel_index: Tensor
 
+    @cached_property
+    def by_place(self) -> EdgesByPlace:
+        """The entries grouped by place."""
+        device, edges, places = self.rows.device, len(self.rows), self.kernel**3
+        order = torch.argsort(self.kernel_index, stable=True)
+        numbers = torch.arange(places + 1, dtype=self.kernel_index.dtype, device=device)
+        pointers = torch.searchsorted(self.kernel_index[order], numbers)
+        every_row = torch.arange(len(self.pointers) - 1, dtype=self.rows.dtype, device=device)
+        out_rows = torch.repeat_interleave(every_row, self.pointers.diff(), output_size=edges)
+        chunks = torch.div(pointers.diff() + _CHUNK - 1, _CHUNK, rounding_mode="floor")
+        chunk_pointers = torch.cat([chunks.new_zeros(1), chunks.cumsum(0)])
+        every_chunk = torch.arange(edges // _CHUNK + places, device=device)
+        chunk_place = torch.searchsorted(chunk_pointers, every_chunk, right=True).sub_(1).clamp_(max=places - 1)
+        return EdgesByPlace(self.rows[order], out_rows[order], pointers, _CHUNK, chunk_place, chunk_pointers)
+
 
 def stride_map(voxels: Voxels, stride: int) -> tuple[Voxels, StrideMap]:
     """Coarsen voxels by an integer factor (floor division, also for negative indices).
@@ -94,7 +150,7 @@ def stride_map(voxels: Voxels, stride: int) -> tuple[Voxels, StrideMap]:
         The M occupied coarse voxels, sorted by (event, x, y, z), and the map between the two.
 
     Raises:
-        ValueError: when the coordinates are too far apart for 63-bit keys.
+        ValueError: when a voxel stands twice in its event, or the coordinates are too far apart for 63-bit keys.
     """
     if stride < 1 or stride > LARGEST_KERNEL:
         raise ValueError(f"stride must be from 1 to {LARGEST_KERNEL}; got {stride}")
@@ -119,8 +175,14 @@ def neighbour_map(voxels: Voxels, kernel: int) -> NeighbourMap:
 
 
 def _too_far_apart(voxels: Voxels) -> ValueError:
-    low, high = voxels.coords.amin(0).tolist(), voxels.coords.amax(0).tolist()
+    low, high = voxels.corners
     return ValueError(f"voxel coordinates from {low} to {high} are too far apart for 63-bit keys")
+
+
+def _repeated(voxels: Voxels, second: Tensor) -> ValueError:
+    """The error for voxels that stand twice, given the row of one."""
+    event, voxel = int(voxels.event[second]), tuple(voxels.coords[second].tolist())
+    return ValueError(f"no voxel may stand twice in an event; voxel {voxel} does in event {event} of the batch")
 
 
 def _stride_map_compiled(voxels: Voxels, stride: int) -> tuple[Voxels, StrideMap]:
@@ -140,6 +202,9 @@ def _stride_map_compiled(voxels: Voxels, stride: int) -> tuple[Voxels, StrideMap
     pointers[cells] = rows
     parent = torch.empty(rows, dtype=torch.int64)
     call(kernels.fill_parents, coords, offsets, stride, children, parent_offsets, parent_coords, pointers, parent)
+    repeated = (parent[1:] == parent[:-1]) & (kernel_index[1:] == kernel_index[:-1])
+    if bool(repeated.any()):
+        raise _repeated(voxels, children[1:][repeated][0])
     return Voxels(parent_coords, parent_offsets), StrideMap(stride, children, kernel_index, parent, pointers)
 
 
@@ -158,16 +223,14 @@ def _neighbour_map_compiled(voxels: Voxels, kernel: int) -> NeighbourMap:
     return NeighbourMap(kernel, pointers, rows, kernel_index)
 
 
-def _keys(voxels: Voxels, coords: Tensor, margin: int) -> tuple[Tensor, list[int]]:
+def _keys(voxels: Voxels, coords: Tensor, corners: Corners, margin: int) -> tuple[Tensor, list[int]]:
     """Number the voxels of a batch: (N,) int64 keys, sorted as (event, x, y, z), and the three extents."""
-    low = coords.amin(0)
-    relative = coords - low
-    extents = [int(extent) + 1 + margin for extent in relative.amax(0).tolist()]
+    extents = [high - low + 1 + margin for low, high in zip(*corners, strict=True)]
     if (len(voxels.offsets) - 1) * extents[0] * extents[1] * extents[2] >= _LIMIT:
         raise _too_far_apart(voxels)
     keys = voxels.event
     for axis, extent in enumerate(extents):
-        keys = keys * extent + relative[:, axis]
+        keys = keys * extent + (coords[:, axis] - corners[0][axis])
     return keys, extents
 
 
@@ -176,24 +239,30 @@ def _stride_map_torch(voxels: Voxels, stride: int) -> tuple[Voxels, StrideMap]:
     cells = torch.div(coords, stride, rounding_mode="floor")
     place = coords - cells * stride
     place = (place[:, 0] * stride + place[:, 1]) * stride + place[:, 2]
-    keys, extents = _keys(voxels, cells, 0)
+    low, high = voxels.corners
+    corners = [index // stride for index in low], [index // stride for index in high]
+    keys, extents = _keys(voxels, cells, corners, 0)
     if (len(voxels.offsets) - 1) * extents[0] * extents[1] * extents[2] * stride**3 >= _LIMIT:
         raise _too_far_apart(voxels)
-    _, children = torch.sort(keys * stride**3 + place, stable=True)
-    _, parent, lengths = torch.unique_consecutive(keys[children], return_inverse=True, return_counts=True)
-    pointers = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+    ordered, children = torch.sort(keys * stride**3 + place, stable=True)
+    keys, repeated = keys[children], ordered[1:] == ordered[:-1]
+    parent = torch.cat([keys.new_zeros(1), (keys[1:] != keys[:-1]).cumsum(0)])
+    # One message from the device, since each waits for all that it was told to do.
+    last_parent, any_repeated = torch.stack([parent[-1], repeated.any().long()]).tolist()
+    if any_repeated:
+        raise _repeated(voxels, children[1:][repeated][0])
+    pointers = torch.searchsorted(parent, torch.arange(last_parent + 2, device=parent.device))
     first = children[pointers[:-1]]
-    per_event = torch.bincount(voxels.event[first], minlength=len(voxels.offsets) - 1)
-    parent_offsets = torch.cat([per_event.new_zeros(1), per_event.cumsum(0)])
+    events = torch.arange(len(voxels.offsets), device=first.device)
     return (
-        Voxels(cells[first].to(voxels.coords.dtype), parent_offsets),
+        Voxels(cells[first].to(voxels.coords.dtype), torch.searchsorted(voxels.event[first], events), corners),
         StrideMap(stride, children, place[children].to(torch.int16), parent, pointers),
     )
 
 
 def _neighbour_map_torch(voxels: Voxels, kernel: int) -> NeighbourMap:
     radius, device = kernel // 2, voxels.coords.device
-    keys, extents = _keys(voxels, voxels.coords.long(), radius)
+    keys, extents = _keys(voxels, voxels.coords.long(), voxels.corners, radius)
     steps = torch.arange(-radius, radius + 1, device=device)
     shift = ((steps[:, None] * extents[1] + steps) * extents[2]).reshape(-1) - radius
     first = (keys[:, None] + shift).reshape(-1)
@@ -233,6 +302,9 @@ def build_pyramid(batch: SparseBatch, strides: Sequence[int], kernel: int) -> Py
         batch: the events.
         strides: stride of the convolution into each level, finest first.
         kernel: odd edge of the depth-wise kernels at every level.
+
+    Raises:
+        ValueError: as :func:`stride_map` and :func:`neighbour_map` do.
     """
     voxels = Voxels(batch.coords, batch.offsets)
     levels, stride_maps, neighbours = [], [], []

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nubench.sparse import depthwise_numba as kernels
 from nubench.sparse.compilation import call, kernels_usable
+from nubench.sparse.compilation_triton import in_autocast_type, triton_usable
 from nubench.sparse.coordinates import NeighbourMap
 
 _CHUNK_EDGES = 65536  # neighbours gathered at once by the torch form: bounds its memory to this many rows
@@ -28,8 +29,13 @@ def depthwise_convolution(features: Tensor, neighbours: NeighbourMap, weight: Te
         bias: (C,).
 
     Returns:
-        (N, C) features. Forward and backward are deterministic on the CPU.
+        (N, C) features. Forward and backward are deterministic. Under autocast on a GPU the features are half
+        precision and the sums single.
     """
+    if triton_usable(features):
+        from nubench.sparse.depthwise_triton import convolve
+
+        return convolve(in_autocast_type(features), neighbours, weight, bias)
     result: Tensor = _DepthwiseConvolution.apply(features, neighbours, weight, bias)  # type: ignore[no-untyped-call]
     return result
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nubench.sparse import normalisation_numba as kernels
 from nubench.sparse.compilation import call, kernels_usable
+from nubench.sparse.compilation_triton import triton_usable
 
 EPSILON = 1e-6
 
@@ -26,6 +27,10 @@ def global_response_normalisation(features: Tensor, offsets: Tensor, gamma: Tens
     Returns:
         (N, C).
     """
+    if triton_usable(features):
+        from nubench.sparse.response_triton import respond
+
+        return respond(features, None, offsets, gamma, beta, EPSILON)
     function = _CompiledNormalisation if kernels_usable(features) else _TorchNormalisation
     result: Tensor = function.apply(features, offsets, gamma, beta)  # type: ignore[no-untyped-call]
     return result

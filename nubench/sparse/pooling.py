@@ -10,6 +10,7 @@ from torch import Tensor
 from nubench.errors import unknown_name
 from nubench.sparse import pooling_numba as kernels
 from nubench.sparse.compilation import call, kernels_usable
+from nubench.sparse.compilation_triton import triton_usable
 
 POOLINGS = ("max", "mean", "sum")
 
@@ -33,6 +34,11 @@ def pool(features: Tensor, offsets: Tensor, kind: str = "max") -> Tensor:
     if kind == "max":
         result: Tensor = _MaximumPool.apply(features, offsets)  # type: ignore[no-untyped-call]
         return result
+    if triton_usable(features):
+        from nubench.sparse.pooling_triton import total
+
+        sums = total(features, offsets)
+        return (sums / offsets.diff()[:, None] if kind == "mean" else sums).to(features.dtype)
     return torch.segment_reduce(features, kind, lengths=offsets.diff(), axis=0, unsafe=True)
 
 
@@ -40,7 +46,11 @@ class _MaximumPool(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, features: Tensor, offsets: Tensor) -> Tensor:
         features = features.contiguous()
-        if kernels_usable(features):
+        if triton_usable(features):
+            from nubench.sparse.pooling_triton import maximum
+
+            out, winner = maximum(features, offsets)
+        elif kernels_usable(features):
             out = features.new_empty((len(offsets) - 1, features.shape[1]))
             winner = torch.empty(out.shape, dtype=torch.int64)
             call(kernels.maximum, features, offsets, out, winner)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nubench.sparse import strided_numba as kernels
 from nubench.sparse.compilation import call, kernels_usable
+from nubench.sparse.compilation_triton import in_autocast_type
 from nubench.sparse.coordinates import StrideMap
 from nubench.sparse.products import FEWEST_ROWS, multiply_rows
 
@@ -28,12 +29,32 @@ def strided_convolution(features: Tensor, strides: StrideMap, weight: Tensor, bi
         bias: (D,).
 
     Returns:
-        (M, D) features at the coarse level. Forward and backward are deterministic on the CPU.
+        (M, D) features at the coarse level. Forward and backward are deterministic. Under autocast on a GPU they are
+        half precision; a few input channels, such as the charge itself, are still read in full.
     """
+    if features.device.type != "cpu":
+        return _whole_cells(features, strides, weight, bias)
     few = features.shape[1] <= _FEW_CHANNELS and kernels_usable(features)
     function = _StemConvolution if few else _GroupedConvolution
     result: Tensor = function.apply(features, strides, weight, bias)  # type: ignore[no-untyped-call]
     return result
+
+
+def _whole_cells(features: Tensor, strides: StrideMap, weight: Tensor, bias: Tensor) -> Tensor:
+    """One matrix product over whole cells, empty places being zero.
+
+    Most of its operations are on zeros. A GPU does them faster than it starts a product for each place, and it need
+    not be asked how many voxels stand at each.
+    """
+    places, inputs, outputs = weight.shape
+    few = inputs <= _FEW_CHANNELS
+    if not few:
+        features = in_autocast_type(features)
+    cells = features.new_zeros((len(strides.pointers) - 1) * places, inputs).index_copy(0, strides.slots, features)
+    cells, flat_weight = cells.view(-1, places * inputs), weight.reshape(places * inputs, outputs)
+    with torch.autocast(features.device.type, enabled=not few and torch.is_autocast_enabled(features.device.type)):
+        out = torch.addmm(bias, cells, flat_weight)
+    return in_autocast_type(out)
 
 
 class _StemConvolution(torch.autograd.Function):
