@@ -29,7 +29,7 @@ def nubench(*arguments: str | Path, cwd: Path | None = None, **environment: str)
 def test_help_and_version_need_nothing_heavy() -> None:
     code = "import sys; sys.argv = ['nubench', '--help']\nfrom nubench.cli import main\n"
     code += "try: main()\nexcept SystemExit: pass"
-    heavy = "torch numpy pandas matplotlib seaborn sklearn h5py numba plotly".split()
+    heavy = ["torch", "numpy", "pandas", "matplotlib", "seaborn", "sklearn", "h5py", "numba", "plotly"]
     heavy = f"print(sorted(set({heavy}) & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", f"{code}\n{heavy}"], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
@@ -189,7 +189,7 @@ def test_an_installed_copy_works_from_any_folder(tmp_path: Path) -> None:
     file, methods, cards = json.loads(found.stdout)
     assert Path(file).is_relative_to(target)
     assert {"supcon", "classifier", "classifier-augmented", "summary-features"} <= set(methods)
-    assert cards == ["lartpc"]
+    assert set(cards) == {"lartpc", "scintillator"}
 
 
 TARGET_METHOD = """

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from nubench.prefetch import Prefetcher, ready_batches
+from nubench.prefetch import Prefetcher, ResidentEvents, ready_batches
 from nubench.sparse.batch import SparseBatch
 
 
@@ -107,3 +107,14 @@ def test_ready_batches_are_those_made_one_by_one(synthetic_events):
             expected = SparseBatch.from_events(events, index, 90.0, 10.0)
             for name in ("coords", "event", "features", "offsets"):
                 assert torch.equal(getattr(batch, name), getattr(expected, name))
+
+
+def test_batches_gathered_on_a_device_are_those_made_outside(synthetic_events):
+    """The very code that a GPU runs, on the CPU."""
+    events = synthetic_events(40, seed=1).events
+    resident = ResidentEvents(events, 90.0, 10.0, "cpu")
+    for index in (np.array([3, 0, 39]), np.array([7, 7]), np.random.default_rng(1).permutation(40)):
+        batch, expected = resident.batch(index), SparseBatch.from_events(events, index, 90.0, 10.0)
+        assert batch.size == expected.size
+        for name in ("coords", "event", "features", "offsets"):
+            assert torch.equal(getattr(batch, name), getattr(expected, name))

@@ -247,11 +247,14 @@ class TestGenerate:
         script = tmp_path / "program.py"
         script.write_text(
             textwrap.dedent(f"""
+                import signal
                 from pathlib import Path
                 from nubench.simulation.geant4 import Geant4Data, generate
                 from nubench.simulation.particle_gun import ParticleGun, Species
 
                 if __name__ == "__main__":
+                    # A shell that puts the tests into the background has them ignore Ctrl-C.
+                    signal.signal(signal.SIGINT, signal.default_int_handler)
                     gun = ParticleGun((Species(0, (11,), (50, 1000)),), (0, 0, 0), (0, 0, 0))
                     data = Geant4Data("standin", Path({str(data.directory)!r}), "1")
                     for _ in generate(gun, "G4_lAr", 100_000, seed=0, data=data, processes=2):
