@@ -28,7 +28,7 @@ from nubench.errors import UsageError
 from nubench.sparse import motion_numba as kernels
 from nubench.sparse.batch import SparseBatch
 from nubench.sparse.compilation import call, kernels_usable
-from nubench.sparse.coordinates import Voxels, stride_map
+from nubench.sparse.coordinates import Voxels, first_of_each_voxel
 
 if TYPE_CHECKING:
     from nubench.methods import TrainingView
@@ -199,5 +199,4 @@ def _first_of_each_voxel(coords: Tensor, batch: SparseBatch, kept: Tensor) -> Te
     rows = kept.nonzero().squeeze(1)
     lengths = torch.bincount(batch.event[rows], minlength=batch.size)
     offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
-    _, same = stride_map(Voxels(coords[rows], offsets), 1)
-    return rows[same.children[same.pointers[:-1]].sort().values]
+    return rows[first_of_each_voxel(Voxels(coords[rows], offsets))]

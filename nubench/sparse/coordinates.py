@@ -174,6 +174,21 @@ def neighbour_map(voxels: Voxels, kernel: int) -> NeighbourMap:
     return build(voxels, kernel)
 
 
+def first_of_each_voxel(voxels: Voxels) -> Tensor:
+    """Find, of the rows with the same event and voxel, the first: (M,) rows, increasing.
+
+    Args:
+        voxels: N voxels in any order within their events, here alone perhaps more than once.
+
+    Raises:
+        ValueError: when the coordinates are too far apart for 63-bit keys.
+    """
+    keys, _ = _keys(voxels, voxels.coords.long(), voxels.corners, 0)
+    ordered, rows = torch.sort(keys, stable=True)
+    is_first = torch.cat([ordered.new_ones(1, dtype=torch.bool), ordered[1:] != ordered[:-1]])
+    return rows[is_first].sort().values
+
+
 def _too_far_apart(voxels: Voxels) -> ValueError:
     low, high = voxels.corners
     return ValueError(f"voxel coordinates from {low} to {high} are too far apart for 63-bit keys")
