@@ -61,9 +61,13 @@ def synthetic_events() -> Callable[..., LabelledEvents]:
     return _synthetic_events
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
-    """Tiny batches: threads would spend their time waiting for each other where other tests share the cores."""
+    """For a module from its first use on.
+
+    Tiny batches: threads would spend their time waiting for each other where other tests share the cores. And another
+    number of threads is another last bit.
+    """
     import torch
 
     threads = torch.get_num_threads()

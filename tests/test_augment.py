@@ -3,7 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from scipy import stats
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from nubench.augment import CHANGES, Augmentation, augment, random_rotations
 from nubench.errors import UsageError
@@ -55,6 +58,14 @@ def test_rotations_are_uniform():
         assert stats.kstest(matrices[:, 2, axis].numpy(), "uniform", (-1, 2)).pvalue > 1e-3
     angle = torch.arccos(((matrices.diagonal(dim1=1, dim2=2).sum(1) - 1) / 2).clamp(-1, 1)).numpy()
     assert stats.kstest(angle, lambda x: (x - np.sin(x)) / np.pi).pvalue > 1e-3
+
+
+def test_a_further_rotation_changes_nothing_in_the_distribution():
+    """What makes the measure Haar's: uniform angles and axes alone do not give it."""
+    further = torch.linalg.matrix_exp(torch.tensor([[0.0, -2.1, 0.4], [2.1, 0.0, -0.9], [-0.4, 0.9, 0.0]]))
+    for turned in (further @ random_rotations(20_000, generator()), random_rotations(20_000, generator(1)) @ further):
+        angle = torch.arccos(((turned.diagonal(dim1=1, dim2=2).sum(1) - 1) / 2).clamp(-1, 1)).numpy()
+        assert stats.kstest(angle, lambda x: (x - np.sin(x)) / np.pi).pvalue > 1e-3
 
 
 def test_rotated_events_point_everywhere_and_keep_centre_and_length(only):
@@ -160,6 +171,63 @@ def test_never_empty_and_no_voxel_twice():
     many = augment(lines(), generator(), Augmentation(0.3, translation_cm=2.0))
     keyed = torch.cat([many.event[:, None], many.coords.long()], 1)
     assert len(keyed.unique(dim=0)) == len(keyed)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    sizes=st.lists(st.integers(1, 40), min_size=1, max_size=20),
+    drop=st.floats(0, 0.999),
+    energy=st.floats(0, 2),
+    translation_cm=st.floats(0, 5),
+    draws=st.integers(0, 6),
+    seed=st.integers(0, 2**31),
+)
+def test_events_stay_events_whatever_the_settings(sizes, drop, energy, translation_cm, draws, seed):
+    rng = np.random.default_rng(seed)
+    coords = np.concatenate([np.argwhere(np.ones((4, 4, 4)))[rng.permutation(64)[:size]] - 2 for size in sizes])
+    event = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    batch = SparseBatch(torch.from_numpy(coords).int(), event, torch.ones(len(event), 1), len(sizes))
+    changed = augment(
+        batch,
+        generator(seed),
+        Augmentation(0.3, drop=drop, energy=energy, translation_cm=translation_cm, draws=draws),
+    )
+    left = changed.offsets.diff()
+    assert changed.size == batch.size
+    assert left.min() >= 1
+    assert (left <= batch.offsets.diff()).all()
+    assert torch.isfinite(changed.features).all()
+    assert len(torch.cat([changed.event[:, None], changed.coords], 1).unique(dim=0)) == len(changed.coords)
+
+
+class CountOperations(TorchDispatchMode):
+    """Counts what torch is asked to do."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += 1
+        return function(*args, **(kwargs or {}))
+
+
+def test_a_batch_of_any_size_takes_the_same_operations():
+    counts = []
+    for size in (4, 64):
+        batch = lines(size=size)
+        with CountOperations() as operations:
+            augment(batch, generator(), Augmentation(0.3))
+        counts.append(operations.count)
+    assert counts[0] == counts[1] > 0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_batch_on_a_gpu_stays_there():
+    batch = lines().to("cuda")
+    changed = augment(batch, torch.Generator("cuda").manual_seed(0), Augmentation(0.3))
+    assert changed.device.type == changed.coords.device.type == changed.event.device.type == "cuda"
+    assert changed.offsets.diff().min() >= 1
 
 
 def test_of_coinciding_voxels_the_first_is_kept(only):

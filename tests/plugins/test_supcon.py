@@ -1,85 +1,89 @@
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from nubench_plugins.supcon import supervised_contrastive_loss
+from nubench.cards import Normalisation
+from nubench.containers import Float32, LabelledEvents
+from nubench.evaluation.scoring import Evaluator
+from nubench.methods import Context, TrainingConfig, TrainingView
+from nubench.profiles import PROFILES
+from nubench.progress import SilentProgress
+from nubench.running import make_config
+from nubench_plugins.simclr import SimCLR, SimCLRConfig
+from nubench_plugins.supcon import SupCon, SupConConfig
+
+Make = Callable[..., LabelledEvents]
+BUDGET = {"views": 6400, "batch_size": 64, "learning_rate": 3e-3}
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def _nt_xent(projected: torch.Tensor, temperature: float) -> float:
-    """Eq. 1 of the paper with plain loops."""
-    unit = [row / row.norm() for row in projected]
-    views = len(unit)
-    total = 0.0
-    for i in range(views):
-        j = (i + views // 2) % views
-        every = sum(math.exp(float(unit[i] @ unit[k]) / temperature) for k in range(views) if k != i)
-        total -= math.log(math.exp(float(unit[i] @ unit[j]) / temperature) / every)
-    return total / views
+@pytest.fixture
+def view(synthetic_events: Make) -> TrainingView:
+    source, val = synthetic_events(192, 1), synthetic_events(48, 2)
+    return TrainingView(
+        classes=("a", "b", "c"),
+        train=source.events,
+        train_labels=source.labels,
+        val=val.events,
+        val_labels=val.labels,
+        normalisation=Normalisation(offset=90, scale=10, unit="ADC counts", how="test"),
+        voxel_size_cm=0.38,
+        _method="supcon",
+        _target=None,
+    )
 
 
-def _supcon(projected: torch.Tensor, labels: list[int], temperature: float, alpha: float) -> float:
-    """Eq. 2 of the paper with plain loops."""
-    unit = [row / row.norm() for row in projected]
-    views = len(unit)
-    total = 0.0
-    for i in range(views):
-        above = below = 0.0
-        for j in range(views):
-            if j == i:
-                continue
-            similarity = math.exp(float(unit[i] @ unit[j]) / temperature)
-            below += similarity
-            if j == (i + views // 2) % views:
-                above += similarity
-            elif labels[i] == labels[j]:
-                above += alpha * similarity
-        total -= math.log(above / below)
-    return total / views
+def _context(directory: Path) -> Context:
+    directory.mkdir(exist_ok=True)
+    return Context(3, torch.device("cpu"), "smoke", "tiny", "native", directory, SilentProgress())
 
 
-@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize("temperature", [0.05, 0.1, 1.0])
-def test_the_loss_is_eq_2(alpha: float, temperature: float) -> None:
-    projected = torch.randn(12, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    labels = torch.tensor([0, 1, 1, 2, 0, 0]).repeat(2)
-    loss = supervised_contrastive_loss(projected, labels, temperature, alpha)
-    assert float(loss) == pytest.approx(_supcon(projected, labels.tolist(), temperature, alpha), rel=1e-10)
+def _embeddings(
+    view: TrainingView, directory: Path, method: type[SupCon] | type[SimCLR] = SupCon, **settings: Any
+) -> Float32:
+    config = make_config(method, PROFILES["smoke"], {"views": 256, "batch_size": 64, **settings})
+    return method(config).fit(view, _context(directory)).embed(view.val)
 
 
-def test_alpha_0_is_simclr() -> None:
-    projected = torch.randn(16, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    labels = torch.zeros(16, dtype=torch.int64)
-    loss = supervised_contrastive_loss(projected, labels, 0.1, 0.0)
-    assert float(loss) == pytest.approx(_nt_xent(projected, 0.1), rel=1e-10)
+@pytest.mark.parametrize("variant", ["in", "out"])
+def test_the_probe_reads_the_classes_off_the_embeddings(
+    view: TrainingView, synthetic_events: Make, tmp_path: Path, variant: str
+) -> None:
+    config = make_config(SupCon, PROFILES["smoke"], BUDGET | {"variant": variant})
+    model = SupCon(config).fit(view, _context(tmp_path))
+    scores = Evaluator.of("supcon", model, view).score(synthetic_events(300, 4), 3).get("probe")
+    assert scores is not None
+    assert scores.accuracy > 0.7
+    assert model.training_record["views"] == 6400
+    assert model.training_record["events"] == 3200
 
 
-def test_by_hand_two_orthogonal_events() -> None:
-    # Views of one event coincide, the other event is orthogonal: s is 1 once and 0 twice for every anchor.
-    projected = torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 0.0], [0.0, 1.0]])
-    e = math.exp(1 / 0.5)
-    different = supervised_contrastive_loss(projected, torch.tensor([0, 1, 0, 1]), 0.5, 1.0)
-    same = supervised_contrastive_loss(projected, torch.tensor([0, 0, 0, 0]), 0.5, 1.0)
-    assert float(different) == pytest.approx(-math.log(e / (e + 2)), rel=1e-6)
-    assert float(same) == pytest.approx(0.0, abs=1e-6)
+def test_alpha_0_trains_what_simclr_trains(view: TrainingView, tmp_path: Path) -> None:
+    simclr = _embeddings(view, tmp_path / "simclr", SimCLR)
+    for variant in ("in", "out"):
+        supcon = _embeddings(view, tmp_path / variant, alpha=0.0, variant=variant)
+        assert np.allclose(supcon, simclr, rtol=1e-3, atol=1e-4)
+    assert not np.allclose(_embeddings(view, tmp_path / "alpha"), simclr, rtol=0.05)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_loss_and_gradient_are_finite_at_a_low_temperature(dtype: torch.dtype) -> None:
-    projected = torch.randn(20, 6, generator=torch.Generator().manual_seed(3)).to(dtype)
-    projected[4] = 0  # ReLU heads do return zero vectors
-    projected.requires_grad_()
-    labels = torch.tensor([0, 1, 2, 0, 1, 2, 0, 1, 2, 7]).repeat(2)  # class 7 is a class of one event
-    loss = supervised_contrastive_loss(projected, labels, 0.01, 0.0)
-    loss.backward()
-    assert torch.isfinite(loss)
-    assert projected.grad is not None
-    assert torch.isfinite(projected.grad).all()
+def test_the_settings_reach_the_loss(view: TrainingView, tmp_path: Path) -> None:
+    settings: list[dict[str, Any]] = [{}, {"temperature": 0.5}, {"alpha": 0.5}, {"variant": "out"}]
+    embeddings = [_embeddings(view, tmp_path / str(number), **changed) for number, changed in enumerate(settings)]
+    for one in range(4):
+        for other in range(one):
+            assert not np.allclose(embeddings[one], embeddings[other], rtol=1e-3)
 
 
-def test_the_gradient_is_right() -> None:
-    projected = torch.randn(8, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(4), requires_grad=True)
-    labels = torch.tensor([0, 1, 1, 0]).repeat(2)
-    assert torch.autograd.gradcheck(lambda p: supervised_contrastive_loss(p, labels, 0.2, 0.5), (projected,))
+def test_the_settings_stand_on_the_page() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "methods" / "contrastive.md").read_text()
+    for config in (SupConConfig, SimCLRConfig):
+        for name, field in config.model_fields.items():
+            if name not in TrainingConfig.model_fields:
+                assert f"| `{name}` | {field.default} |" in page
