@@ -82,9 +82,9 @@ class Row:
 
     @property
     def change(self) -> Spread:
-        """Mean over the target points minus nominal, seed by seed."""
-        nominal = self.accuracies(self.first.points[0].point)
-        return spread([target - source for target, source in zip(self.target_means, nominal, strict=True)])
+        """Mean over the target points minus the source, seed by seed."""
+        at_source = self.accuracies(self.first.shift.source)
+        return spread([target - source for target, source in zip(self.target_means, at_source, strict=True)])
 
     def at(self, point: str) -> Spread:
         """Accuracy at one point over the seeds."""

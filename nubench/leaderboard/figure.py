@@ -26,7 +26,7 @@ class Pictures(NamedTuple):
 
 
 def draw(board: Board) -> Pictures:
-    """Draw a board: grouped bars of accuracy by point, below them the change from nominal.
+    """Draw a board: grouped bars of accuracy by point, below them the change from the source.
 
     Bars are means over seeds, error bars their standard deviation. Rows that are not ranked are hatched.
 
@@ -59,14 +59,14 @@ def _figure(board: Board) -> Figure:
     figure = Figure(figsize=(width + legend_width, 6.0), layout="constrained")
     FigureCanvasAgg(figure)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    for axes, column in ((upper, "accuracy"), (lower, "change_from_nominal")):
+    for axes, column in ((upper, "accuracy"), (lower, "change_from_source")):
         _draw_bars(axes, board, column)
     chance = 100 / len(board.example.dataset.classes)
     upper.axhline(chance, color="0.35", linestyle="--", linewidth=1, label=f"guessing ({chance:.0f}%)")
     upper.set(ylabel="test accuracy (%)", ylim=(0, 100), xlabel="")
     upper.set_title(board.title, pad=12)
     lower.axhline(0, color="0.35", linewidth=1)
-    lower.set(ylabel="change from nominal\n(percentage points)", xlabel=board.example.shift.name)
+    lower.set(ylabel=f"change from {board.example.shift.source}\n(percentage points)", xlabel=board.example.shift.name)
     # A flat board must not be magnified into a mountain range.
     bottom, top = lower.get_ylim()
     lower.set_ylim(min(bottom, -5), max(top, 2))

@@ -27,7 +27,7 @@ from nubench.leaderboard.table import (
     terminal_tables,
 )
 from nubench.results import Result, submission_path, write_result
-from result_factory import make_result
+from result_factory import make_result, result_content
 
 HOSTILE = "<script>|x|</script> $\\frac{$ [a](b) `c`\n# d _e_ \x1b[31m"
 
@@ -64,6 +64,17 @@ def test_the_page_has_the_numbers_and_the_order() -> None:
     assert rows[2][7:] == ["62.0", "60.3 to 63.7", "54.0 at throw2", "-30.0"]
     assert [row[1] for row in rows[1:]] == ["supcon", "classifier", "summary-features"]
     assert [cell.strip() for cell in apart[1][:2]] == ["", "target-oracle"]
+
+
+def test_a_page_names_the_source_that_was_trained_on() -> None:
+    content = result_content()
+    content["points"] = [content["points"][number] for number in (1, 0, 2)]
+    content["shift"]["points"] = [point["point"] for point in content["points"]]
+    (board,) = boards_of([Result.model_validate(content)])
+    page = markdown_page(board)
+    assert board.title.startswith("lartpc, throws-from-throw1, smoke")
+    assert "trained on the\n`throw1` detector" in page
+    assert "| Change from throw1 |" in page
 
 
 def test_the_csv_has_every_seed_and_point_in_full_precision() -> None:
