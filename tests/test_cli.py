@@ -162,7 +162,14 @@ def test_the_same_seed_gives_the_same_result_whatever_was_interrupted(
 @pytest.mark.slow
 def test_an_interrupt_ends_with_one_line_and_130(tiny_plugin: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "nubench", "data", "build", "tiny", "--plugin", tiny_plugin, "--cache", tmp_path]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        # A shell that puts the tests into the background has them, and what they start, ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     while not list(tmp_path.rglob("*.partial")) and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
