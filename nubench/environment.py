@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import platform
@@ -59,8 +60,12 @@ def git_revision() -> str | None:
     return revision + ("-dirty" if dirty else "")
 
 
+@functools.cache
 def code_digest(plugin: ModuleType) -> str:
-    """SHA-256 over all code that can change a score: nubench's own, and the plugin's file or package."""
+    """SHA-256 over all code that can change a score: nubench's own, and the plugin's file or package.
+
+    Read once a process: what runs is the code that was loaded, whatever becomes of its files meanwhile.
+    """
     digest = hashlib.sha256()
     root = Path(nubench.__file__).parent
     files = [f for f in sorted(root.rglob("*.py")) if f.relative_to(root).parts[0] not in _NOT_SCORING]

@@ -6,11 +6,9 @@ import numpy as np
 from numba import njit
 
 from nubench.containers import Bool, Events, Int32, Int64, LabelledEvents
-from nubench.simulation.random_streams import event_key, uniform_pair
+from nubench.simulation.random_streams import event_key
 from nubench.simulation.scintillator.cubes import cube_number
-
-# The purpose that the simulation's own masking draws for: one event is masked alike, simulated or imported.
-_PURPOSE_CROSSTALK = np.uint64(2)
+from nubench.simulation.scintillator.photosensors import keeps_crosstalk
 
 
 @njit(cache=True, nogil=True)
@@ -21,8 +19,8 @@ def _kept_hits(offsets: Int64, coords: Int32, from_track: Bool, event_id: Int64,
         for hit in range(offsets[event], offsets[event + 1]):
             if not from_track[hit]:
                 channel = np.uint64(cube_number(coords[hit, 0], coords[hit, 1], coords[hit, 2]))
-                uniform, _ = uniform_pair(key, channel, _PURPOSE_CROSSTALK, np.uint64(0))
-                kept[hit] = uniform < share
+                # The simulation's own rule: one event is masked alike, simulated or imported.
+                kept[hit] = keeps_crosstalk(key, channel, share)
     return kept
 
 

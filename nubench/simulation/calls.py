@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
@@ -11,6 +10,7 @@ import numpy as np
 
 from nubench.containers import Deposits, Int64
 from nubench.errors import DataError, UsageError
+from nubench.simulation.cores import available_cores
 from nubench.simulation.random_streams import SEED_LIMIT
 
 MAX_COORDINATE_CM: Final = 1e5
@@ -70,12 +70,8 @@ def in_threads(function: Callable[[Item], Result], items: Sequence[Item], thread
         items: what to call it on.
         threads: how many to use; all the process may use when None.
     """
-    workers = min(threads or _available_cores(), len(items))
+    workers = min(threads or available_cores(), len(items))
     if workers <= 1:
         return [function(item) for item in items]
     with ThreadPoolExecutor(workers) as pool:
         return list(pool.map(function, items))
-
-
-def _available_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -31,6 +31,7 @@ import numpy as np
 from nubench.containers import Deposits, Float32, Float64, Int64, Primaries
 from nubench.errors import DataError, NubenchError, UsageError
 from nubench.simulation.compaction import Steps, compact
+from nubench.simulation.cores import available_cores
 from nubench.simulation.particle_gun import ParticleGun, UInt64
 from nubench.simulation.standin_data import DATA_FOLDERS, ELEMENTS, STANDIN_VERSION, read_version, write_standin_data
 
@@ -200,7 +201,7 @@ def generate(
         _Task(gun, settings, labels[low : low + EVENTS_PER_CHUNK], event_ids[low : low + EVENTS_PER_CHUNK], seed)
         for low in range(0, len(labels), EVENTS_PER_CHUNK)
     ]
-    return _run(tasks, data, min(processes or _cores(), max(len(tasks), 1)), progress)
+    return _run(tasks, data, min(processes or available_cores(), max(len(tasks), 1)), progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,10 +264,6 @@ def _interrupts_held_back() -> Iterator[None]:
             signal.signal(signal.SIGINT, handler)
     if came:
         raise KeyboardInterrupt
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 # What follows runs in the workers.

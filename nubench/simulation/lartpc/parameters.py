@@ -6,14 +6,12 @@ Nominal values of the front end are Table I of the benchmark's paper; the physic
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Final
 
-import numpy as np
-
 from nubench.errors import UsageError, unknown_name
+from nubench.simulation.parameter_checks import check_number
 
 RECOMBINATION_MODELS: Final = ("birks", "box")
 
@@ -103,7 +101,7 @@ class LArTPCParameters:
             raise unknown_name("recombination model", str(self.recombination), RECOMBINATION_MODELS)
         for field in fields(self):
             if field.name != "recombination":
-                _check_number(field.name, getattr(self, field.name))
+                check_number(field.name, getattr(self, field.name))
         for name in _ABOVE_ZERO:
             if getattr(self, name) <= 0.0:
                 raise UsageError(f"{name} must be above 0; got {getattr(self, name)!r}")
@@ -140,10 +138,3 @@ class LArTPCParameters:
     def to_mapping(self) -> dict[str, float | str]:
         """Return every parameter by name; the inverse of :meth:`from_mapping`."""
         return asdict(self)
-
-
-def _check_number(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise UsageError(f"{name} must be a number; got {value!r}")
-    if not math.isfinite(value):
-        raise UsageError(f"{name} must be finite; got {value!r}")

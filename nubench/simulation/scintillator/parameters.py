@@ -5,14 +5,12 @@ The sources of the nominal values are in the data-set card and in ``docs/physics
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Final
 
-import numpy as np
-
 from nubench.errors import UsageError, unknown_name
+from nubench.simulation.parameter_checks import check_number
 
 _FACES: Final = 6
 
@@ -49,7 +47,7 @@ class ScintillatorParameters:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            _check_number(field.name, getattr(self, field.name))
+            check_number(field.name, getattr(self, field.name))
         for name, (lowest, highest, unit) in _BETWEEN.items():
             if not lowest <= getattr(self, name) <= highest:
                 raise UsageError(f"{name} must be from {lowest:g} to {highest:g} {unit}; got {getattr(self, name)!r}")
@@ -83,10 +81,3 @@ class ScintillatorParameters:
     def to_mapping(self) -> dict[str, float | str]:
         """Return every parameter by name; the inverse of :meth:`from_mapping`."""
         return asdict(self)
-
-
-def _check_number(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise UsageError(f"{name} must be a number; got {value!r}")
-    if not math.isfinite(value):
-        raise UsageError(f"{name} must be finite; got {value!r}")
