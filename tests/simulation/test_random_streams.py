@@ -148,7 +148,15 @@ def test_a_mean_of_zero_gives_zero() -> None:
 @settings(max_examples=300)
 @given(st.floats(0, 2000), st.floats(0, 50), st.floats(1e-12, 1 - 1e-12))
 def test_a_higher_mean_never_gives_a_lower_number(mean: float, more: float, uniform: float) -> None:
-    assert poisson_quantile(mean, uniform) <= poisson_quantile(mean + more, uniform)
+    rounding = 1e-11  # of the sum, for the largest mean here: 2050 * log(2050) * 2e-16 with room
+    lower = max(uniform - rounding, 1e-300)
+    assert poisson_quantile(mean, lower) <= poisson_quantile(mean + more, uniform)
+
+
+def test_close_to_one_the_rounding_of_the_sum_shifts_a_number_by_a_few_at_most() -> None:
+    uniform = 1 - 1e-12
+    for mean in (813.0, 814.0):
+        assert abs(poisson_quantile(mean, uniform) - stats.poisson.ppf(uniform, mean)) <= 5
 
 
 @pytest.mark.parametrize("uniform", [2.0**-53, 1 - 2.0**-53])
