@@ -3,6 +3,10 @@
 One file is one training with one seed, read at every point of one shift. The models check themselves: a
 number that another number contradicts, a NaN or a field that nobody declared is refused, when a result is
 made as well as when it is read.
+
+Version 2 added what intervals need (which test events were judged right, one bit each), the digest of the predictions,
+the strength of the points, what the run cost beyond the training, and whether it was sealed. Files of version 1 are
+read as they are, and keep their number: the two never share a board.
 """
 
 from __future__ import annotations
@@ -27,8 +31,9 @@ from pydantic import (
 
 from nubench.containers import Int64
 from nubench.evaluation import metrics
+from nubench.result_bits import pack, unpack
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 #: Settings of a profile that do not tell its results apart: names, the number of seeds (told apart by row), and
 #: the backbone (told apart by its preset).
@@ -43,6 +48,8 @@ Name = Annotated[str, StringConstraints(pattern=r"\A[a-z0-9]+((\.|-+)[a-z0-9]+)*
 Version = Annotated[str, StringConstraints(pattern=r"\A[0-9A-Za-z][0-9A-Za-z.+!-]*\z", max_length=64)]
 Text = Annotated[str, StringConstraints(max_length=400)]
 Digest = Annotated[str, StringConstraints(pattern=r"\A[0-9a-f]{64}\z")]
+#: Truth values of the test events, see :mod:`nubench.result_bits`; a million events take 167 kB.
+Bits = Annotated[str, StringConstraints(pattern=r"\A[0-9A-Za-z+/]*={0,2}\z", max_length=2_000_000)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 # JSON readers of other languages hold whole numbers in double precision.
 Count = Annotated[int, Field(ge=0, le=2**53)]
@@ -127,10 +134,12 @@ class Shift(_Record):
 
     Attributes:
         points: every point, the source point first, in the order of tables.
+        strength_unit: what the strengths of the points measure; None in version 1.
     """
 
     name: Name
     points: Annotated[tuple[Name, ...], Field(min_length=2)]
+    strength_unit: Text | None = None
 
     @model_validator(mode="after")
     def _points_are_unique(self) -> Self:
@@ -169,6 +178,8 @@ class Scores(_Record):
         purity: (C,) fractions, None for a class that was never predicted.
         confusion: (C, C) counts, rows true.
         nll: mean negative log-likelihood, nats.
+        right: which of the U test events were judged right; None in version 1.
+        further: metrics that plugins bring, by name.
     """
 
     accuracy: Fraction
@@ -178,14 +189,24 @@ class Scores(_Record):
     confusion: tuple[tuple[Count, ...], ...]
     nll: Amount
     calibration_error: Fraction
+    right: Bits | None = None
+    further: dict[Name, FiniteFloat] = {}
 
     @classmethod
-    def measure(cls, labels: Int64, log_probabilities: npt.NDArray[np.floating]) -> Self:
+    def measure(
+        cls,
+        labels: Int64,
+        log_probabilities: npt.NDArray[np.floating],
+        event: Int64 | None = None,
+        test_events: int | None = None,
+    ) -> Self:
         """Compute every metric.
 
         Args:
             labels: (E,) true classes.
             log_probabilities: (E, C) natural logarithms, normalised.
+            event: (E,) which of the U test events each is, for ``right``; without it, ``right`` is None.
+            test_events: U.
 
         Raises:
             ValueError: see :func:`nubench.evaluation.metrics.check_predictions`.
@@ -194,10 +215,14 @@ class Scores(_Record):
             >>> Scores.measure(np.array([0, 1]), np.log([[0.9, 0.1], [0.6, 0.4]])).accuracy
             0.5
         """
+        right = np.zeros(test_events or 0, dtype=bool)
+        if event is not None:
+            right[event[log_probabilities.argmax(axis=1) == labels]] = True
         return cls(
             **_from_confusion(metrics.confusion_matrix(labels, log_probabilities)),
             nll=metrics.negative_log_likelihood(labels, log_probabilities),
             calibration_error=metrics.calibration_error(labels, log_probabilities),
+            right=None if event is None or test_events is None else pack(right),
         )
 
     @model_validator(mode="after")
@@ -214,10 +239,14 @@ class Scores(_Record):
 
 
 class Readouts(_Record):
-    """The scores of each read-out; None for one that the method does not have."""
+    """The scores of each read-out; None for one that the method does not have.
+
+    ``probe_converged`` is False when the solver of the probe gave up; None without a probe, and in version 1.
+    """
 
     head: Scores | None = None
     probe: Scores | None = None
+    probe_converged: bool | None = None
 
     def get(self, name: ReadoutName) -> Scores | None:
         """Return the scores of a read-out by its name."""
@@ -230,11 +259,15 @@ class PointResult(_Record):
     Attributes:
         parameters: the detector parameters that define it, in the units of the data-set card.
         events: number of test events E.
+        strength: how far from nominal, in the unit of the shift; None in version 1.
+        present: which of the U test events have enough hits here, E of them; None in version 1.
     """
 
     point: Name
     parameters: dict[Text, FiniteFloat | Text]
     events: Annotated[int, Field(ge=1)]
+    strength: FiniteFloat | None = None
+    present: Bits | None = None
     readouts: Readouts
 
     @model_validator(mode="after")
@@ -273,13 +306,22 @@ class Training(_Record):
 
 
 class Cost(_Record):
-    """What the whole run took; ``device_seconds`` is None without an accelerator, memory is in MiB."""
+    """What the whole run took; memory is in MiB.
+
+    Attributes:
+        device_seconds: in training and inference on an accelerator, None without one.
+        simulation_seconds: in building data for this run, 0 when all was there; None in version 1.
+        parameters: trained numbers, backbone included.
+        flops_per_event: operations of the backbone for a mean event, forwards; None without one, and in version 1.
+    """
 
     wall_seconds: Amount
     cpu_seconds: Amount
     device_seconds: Amount | None
     peak_memory_mb: Amount
     parameters: Count
+    simulation_seconds: Amount | None = None
+    flops_per_event: Amount | None = None
 
 
 class Environment(_Record):
@@ -302,9 +344,12 @@ class Result(_Record):
         backbone: None for a method that does not use the shared network.
         engine: the sparse convolution engine, None without a backbone.
         created: end of the run, UTC.
+        sealed: whether the plugin ran in a process of its own that was given no label of the target or the test.
+        predictions: SHA-256 of the file of predictions that the scores were computed from.
+        test_events: number U of different test events over all points; event u is the u-th in the order of the ids.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1, 2]
     method: Method
     dataset: Dataset
     shift: Shift
@@ -318,6 +363,9 @@ class Result(_Record):
     cost: Cost
     environment: Environment
     created: Annotated[AwareDatetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
+    sealed: bool | None = None
+    predictions: Digest | None = None
+    test_events: Annotated[int, Field(ge=1, le=10**7)] | None = None
 
     @model_validator(mode="after")
     def _the_points_are_those_of_the_shift(self) -> Self:
@@ -333,6 +381,50 @@ class Result(_Record):
                         f"point {point.point!r} scores {len(scores.confusion)} classes; "
                         f"the data set has {len(self.dataset.classes)}"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _holds_what_its_version_has(self) -> Self:
+        scores = [found for point in self.points for found in (point.readouts.head, point.readouts.probe) if found]
+        added = {
+            "sealed": [self.sealed],
+            "predictions": [self.predictions],
+            "test_events": [self.test_events],
+            "strength_unit": [self.shift.strength_unit],
+            "strength": [point.strength for point in self.points],
+            "present": [point.present for point in self.points],
+            "right": [found.right for found in scores],
+            "simulation_seconds": [self.cost.simulation_seconds],
+        }
+        for name, values in added.items():
+            expected = self.schema_version >= 2
+            if any((value is not None) != expected for value in values):
+                raise ValueError(f"{name} must {'stand' if expected else 'not stand'} in version {self.schema_version}")
+        return self
+
+    @model_validator(mode="after")
+    def _the_bits_agree_with_the_counts(self) -> Self:
+        if self.test_events is None:
+            return self
+        seen = np.zeros(self.test_events, dtype=bool)
+        for point in self.points:
+            present = _unpacked(f"present of point {point.point!r}", point.present, self.test_events)
+            if np.count_nonzero(present) != point.events:
+                raise ValueError(f"point {point.point!r} has {point.events} events; present marks {present.sum()}")
+            seen |= present
+            for name in ("head", "probe"):
+                scores = getattr(point.readouts, name)
+                if scores is None:
+                    continue
+                right = _unpacked(f"right of {name} at point {point.point!r}", scores.right, self.test_events)
+                diagonal = sum(row[k] for k, row in enumerate(scores.confusion))
+                if (right & ~present).any() or np.count_nonzero(right) != diagonal:
+                    raise ValueError(
+                        f"{name} at point {point.point!r} is right about {diagonal} events by its confusion matrix; "
+                        f"right marks {right.sum()}, {np.count_nonzero(right & ~present)} of them not present"
+                    )
+        if not seen.all():
+            raise ValueError(f"test_events is {self.test_events}, but only {seen.sum()} are present at any point")
         return self
 
     @property
@@ -351,6 +443,13 @@ def _refuse_repeats(name: str, values: tuple[str, ...]) -> None:
     repeated = sorted({value for value in values if values.count(value) > 1})
     if repeated:
         raise ValueError(f"{name} must be unique; {repeated} stand more than once")
+
+
+def _unpacked(what: str, text: str | None, count: int) -> npt.NDArray[np.bool_]:
+    try:
+        return unpack(text or "", count)
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from error
 
 
 def _from_confusion(confusion: Int64) -> dict[str, Any]:

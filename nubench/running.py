@@ -130,6 +130,7 @@ class Runner:
                 if point is self._source:
                     validation = evaluator.validate(view)
         result = Result(
+            schema_version=1,
             method=self._record,
             dataset=self._dataset_record(),
             shift=ShiftRecord(name=self.shift.name, points=tuple(point.name for point in self.points)),

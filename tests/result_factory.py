@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
+
+from nubench.result_bits import pack
 from nubench.result_schema import Result
 
 CLASSES = ("electron", "photon", "muon")
@@ -31,7 +34,46 @@ def scores(accuracy: float, events: int = EVENTS, classes: int = len(CLASSES)) -
         "confusion": confusion,
         "nll": 0.5,
         "calibration_error": 0.02,
+        "right": None,
+        "further": {},
     }
+
+
+def right_bits(scores: Mapping[str, Any], events: int, training: str) -> str:
+    """Which events were judged right: as many as the confusion matrix says, the easy ones first.
+
+    What is easy is much the same for every ``training``, as it is for real methods.
+    """
+    ease = np.random.default_rng(0).random(events)
+    luck = np.random.default_rng(list(training.encode())).random(events)
+    right = np.zeros(events, dtype=bool)
+    right[np.argsort(ease + 0.3 * luck)[: sum(row[k] for k, row in enumerate(scores["confusion"]))]] = True
+    return pack(right)
+
+
+def as_version_1(content: dict[str, Any]) -> dict[str, Any]:
+    """The same result as the first version of the schema wrote it."""
+    for name in ("sealed", "predictions", "test_events"):
+        del content[name]
+    del content["shift"]["strength_unit"]
+    for name in ("simulation_seconds", "flops_per_event"):
+        del content["cost"][name]
+    for point in content["points"]:
+        del point["strength"], point["present"], point["readouts"]["probe_converged"]
+        for scores in (point["readouts"]["head"], point["readouts"]["probe"]):
+            if scores is not None:
+                del scores["right"], scores["further"]
+    return {**content, "schema_version": 1}
+
+
+def with_bits(content: dict[str, Any]) -> dict[str, Any]:
+    """The content with ``right`` that agrees with the confusion matrices it has now."""
+    for point in content["points"]:
+        for readout, scores in point["readouts"].items():
+            if isinstance(scores, dict):
+                training = f"{content['method']['name']} {content['seed']} {point['point']} {readout}"
+                scores["right"] = right_bits(scores, content["test_events"], training)
+    return content
 
 
 def result_content(
@@ -50,8 +92,8 @@ def result_content(
 ) -> dict[str, Any]:
     """The JSON content of a result file."""
     rng = random.Random(f"{name} {seed}")
-    return {
-        "schema_version": 1,
+    content = {
+        "schema_version": 2,
         "method": {
             "name": name,
             "version": version,
@@ -71,7 +113,7 @@ def result_content(
             "checksums": {f"test/{point}": f"{number:064x}" for number, point in enumerate(accuracies)},
             "events": {"train": 9000, "val": 900, "adapt": 3000, "test": events},
         },
-        "shift": {"name": shift, "points": list(accuracies)},
+        "shift": {"name": shift, "points": list(accuracies), "strength_unit": "sigma"},
         "backbone": {"preset": backbone, "parameters": 340_000, "embedding_size": 128} if backbone else None,
         "engine": "native" if backbone else None,
         "profile": {"name": profile, "settings": {"views": 160_000, "batch_size": 128, "seeds": 3}},
@@ -81,9 +123,12 @@ def result_content(
                 "point": point,
                 "parameters": {"pedestal": 60.0 + number, "gain": 1.0},
                 "events": events,
+                "strength": float(number),
+                "present": pack(np.ones(events, dtype=bool)),
                 "readouts": {
                     "head": scores(accuracy, events) if readout == "head" else None,
                     "probe": scores(accuracy - 0.01 * (readout == "head"), events),
+                    "probe_converged": True,
                 },
             }
             for number, (point, accuracy) in enumerate(accuracies.items())
@@ -101,6 +146,8 @@ def result_content(
             "device_seconds": None,
             "peak_memory_mb": 900.0,
             "parameters": 350_000,
+            "simulation_seconds": 0.0,
+            "flops_per_event": 1.0e8,
         },
         "environment": {
             "python": "3.12.1",
@@ -113,7 +160,11 @@ def result_content(
             "nubench": "0.1.0",
         },
         "created": datetime(2025, 1, 2, 3, 4, 5 + seed, tzinfo=UTC).isoformat(),
+        "sealed": True,
+        "predictions": "b" * 64,
+        "test_events": events,
     }
+    return with_bits(content)
 
 
 def make_result(*args: Any, **kwargs: Any) -> Result:

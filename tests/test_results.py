@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from nubench.errors import DataError, NubenchError
+from nubench.result_bits import pack, unpack
 from nubench.results import (
     Result,
     Scores,
@@ -28,7 +29,7 @@ from nubench.results import (
     submission_path,
     write_result,
 )
-from result_factory import make_result, result_content
+from result_factory import EVENTS, as_version_1, make_result, result_content, with_bits
 
 
 def write_json(path: Path, content: Any) -> Path:
@@ -72,9 +73,68 @@ def test_measured_scores_make_a_valid_result(tmp_path: Path) -> None:
     content = result_content(events=500)
     for point in content["points"]:
         point["readouts"]["probe"] = scores.model_dump(mode="json")
-    result = Result.model_validate(content)
+    result = Result.model_validate(with_bits(content))
     write_result(result, tmp_path / "a.json")
-    assert read_result(tmp_path / "a.json").points[0].readouts.probe == scores
+    found = read_result(tmp_path / "a.json").points[0].readouts.probe
+    assert found is not None
+    assert found.model_copy(update={"right": None}) == scores
+
+
+def test_a_file_of_version_1_is_read_forever(tmp_path: Path) -> None:
+    result = read_result(Path(__file__).parent / "fixtures" / "result-version-1.json")
+    assert (result.schema_version, result.method.name, result.seed) == (1, "supcon", 0)
+    assert result.points[1].readouts.probe is not None
+    assert result.points[1].readouts.probe.accuracy == pytest.approx(0.69, abs=0.02)
+    assert result.sealed is None
+    assert result.test_events is None
+    write_result(result, tmp_path / "again.json")
+    assert read_result(tmp_path / "again.json") == result
+
+
+def test_a_version_holds_what_it_has() -> None:
+    assert Result.model_validate(as_version_1(result_content())).schema_version == 1
+    with pytest.raises(ValidationError, match="sealed must not stand in version 1"):
+        Result.model_validate({**as_version_1(result_content()), "sealed": True})
+    without = result_content()
+    del without["points"][1]["present"]
+    with pytest.raises(ValidationError, match="present must stand in version 2"):
+        Result.model_validate(without)
+
+
+def flipped(bits: str, first: int) -> str:
+    values = unpack(bits, EVENTS)
+    values[first] = not values[first]
+    return pack(values)
+
+
+def test_bits_that_contradict_the_counts_are_refused() -> None:
+    content = result_content()
+    point = content["points"][1]
+    point["readouts"]["probe"]["right"] = flipped(point["readouts"]["probe"]["right"], 5)
+    with pytest.raises(ValidationError, match=r"probe at point 'throw1' is right about .* by its confusion matrix"):
+        Result.model_validate(content)
+    content = result_content()
+    content["points"][0]["present"] = flipped(content["points"][0]["present"], 7)
+    with pytest.raises(ValidationError, match=f"point 'nominal' has {EVENTS} events; present marks {EVENTS - 1}"):
+        Result.model_validate(content)
+    content = result_content()
+    content["test_events"] += 8
+    for text in ("present", "3008 truth values take 376 bytes; got 375"):
+        with pytest.raises(ValidationError, match=text):
+            Result.model_validate(content)
+
+
+@given(st.lists(st.booleans(), max_size=70))
+def test_bits_are_read_as_they_were_written(values: list[bool]) -> None:
+    assert unpack(pack(np.array(values, dtype=bool)), len(values)).tolist() == values
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "words"), [("!!", 3, "base64"), ("oA==", 9, "2 bytes"), ("/w==", 3, "beyond")]
+)
+def test_text_that_is_no_bits_is_refused(text: str, count: int, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        unpack(text, count)
 
 
 def test_a_class_without_events_has_no_efficiency() -> None:
@@ -89,7 +149,7 @@ def test_a_class_without_events_has_no_efficiency() -> None:
 def test_every_field_is_needed_and_none_may_be_invented(place: tuple[Any, ...]) -> None:
     content = copy.deepcopy(CONTENT)
     del parent(content, place)[place[-1]]
-    optional = {"head", "probe", "history", "schema_version"}
+    optional = {"head", "probe", "history", "further", "flops_per_event", "probe_converged"}
     if place[-1] not in optional:
         with pytest.raises(ValidationError):
             Result.model_validate(content)
@@ -111,7 +171,7 @@ def test_no_number_may_be_something_else(place: tuple[Any, ...], value: object) 
         return
     content = copy.deepcopy(CONTENT)
     parent(content, place)[place[-1]] = value
-    if value == -1e300 and "values" in place:
+    if value == -1e300 and ("values" in place or "strength" in place):
         return
     with pytest.raises(ValidationError):
         Result.model_validate_json(json.dumps(content), strict=True)
@@ -201,7 +261,7 @@ def test_garbage_is_a_data_error(tmp_path_factory: pytest.TempPathFactory, garba
     [
         ("[" * 100_000, "no valid JSON"),
         ('{"schema_version": 1}', "method: Field required.* more"),
-        ('{"schema_version": 2}', "schema version 2 is newer than 1.*upgrade"),
+        ('{"schema_version": 3}', "schema version 3 is newer than 2.*upgrade"),
         ('{"schema_version": "1"}', "schema_version"),
         ("{}", "no schema_version"),
         ("[]", "no schema_version"),
