@@ -386,7 +386,7 @@ class Result(_Record):
     @model_validator(mode="after")
     def _holds_what_its_version_has(self) -> Self:
         scores = [found for point in self.points for found in (point.readouts.head, point.readouts.probe) if found]
-        added = {
+        added: dict[str, list[Any]] = {
             "sealed": [self.sealed],
             "predictions": [self.predictions],
             "test_events": [self.test_events],
