@@ -135,6 +135,7 @@ class Context:
         backbone_preset, engine: what :meth:`build_backbone` builds.
         directory: a folder of this training alone; what is kept there survives a killed run.
         progress: for bars and log lines.
+        snapshots: how many times along the training :func:`nubench.training.train` keeps the weights for later.
     """
 
     seed: int
@@ -144,6 +145,7 @@ class Context:
     engine: str
     directory: Path
     progress: Progress
+    snapshots: int = 0
     _source_directory: Path | None = field(default=None, repr=False)
     _build: Callable[..., Any] | None = field(default=None, repr=False)
 

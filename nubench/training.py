@@ -30,6 +30,8 @@ CHECKPOINT_INTERVAL_SECONDS: Final = 60.0
 _HISTORY_LENGTH: Final = 20
 _INFERENCE_BATCH: Final = 256
 _SOURCE_STREAM, _TARGET_STREAM = 1, 2
+_SNAPSHOTS: Final = "snapshots"
+_WEIGHTS_FILE, _RECORD_FILE = "weights.safetensors", "training.json"
 
 #: A score and the weights that reached it.
 _Best = tuple[float, dict[str, torch.Tensor]]
@@ -85,7 +87,8 @@ def train(
 
     Every epoch is a new permutation of the events; incomplete batches are not shown. A checkpoint is kept in
     ``context.directory``; called again after a kill, the training goes on from there and ends with the weights it
-    would have had (on one type of device). A finished training is only loaded.
+    would have had (on one type of device). A finished training is only loaded. With ``context.snapshots`` = n, the
+    weights at n equal steps are kept as finished trainings of their own, see :func:`snapshot_folders`.
 
     Args:
         modules: everything with weights, by name.
@@ -104,10 +107,10 @@ def train(
             step and the events.
     """
     directory = context.directory
-    weights_file, record_file = directory / "weights.safetensors", directory / "training.json"
+    record_file = directory / _RECORD_FILE
     network = nn.ModuleDict(modules)
     if record_file.exists():
-        network.load_state_dict(load_file(weights_file))
+        network.load_state_dict(load_file(directory / _WEIGHTS_FILE))
         content = json.loads(record_file.read_text())
         return TrainingRecord(**{**content, "history": [tuple(pair) for pair in content["history"]]})
 
@@ -116,6 +119,12 @@ def train(
         if offered is not None and len(offered) < batch_events:
             raise NubenchError(f"a batch of {batch_events} events is larger than the {len(offered)} {name} events")
     steps = max(1, config.views // (batch_events * views_per_event))
+    kept_steps = {round(steps * (part + 1) / context.snapshots) for part in range(context.snapshots)}
+
+    def record_at(step: int, seconds: float) -> TrainingRecord:
+        events = step * batch_events
+        return TrainingRecord(step, events, events * views_per_event, round(seconds, 3), list(history))
+
     optimiser = _optimiser(network, config)
     checkpoint_file = directory / "checkpoint.pt"
     first, seconds, history, running, best = _resume(checkpoint_file, network, optimiser)
@@ -161,21 +170,28 @@ def train(
                     best = _better(best, network, select)
             task.advance(batch_events, f"loss {history[-1][1]:.3f}" if history else "")
             now = time.monotonic()
+            if number + 1 in kept_steps:
+                record = record_at(number + 1, seconds + now - start)
+                _write_finished(directory / _SNAPSHOTS / f"{record.views:012d}", network, record)
             if now - saved > CHECKPOINT_INTERVAL_SECONDS:
                 _save(checkpoint_file, network, optimiser, number + 1, seconds + now - start, history, running, best)
                 saved = now
     seconds += time.monotonic() - start
     if best is not None:
         network.load_state_dict(best[1])
-    events = steps * batch_events
-    record = TrainingRecord(steps, events, events * views_per_event, round(seconds, 3), history)
-    weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
-        raise NubenchError("the last step left weights that are not finite; a smaller learning_rate may help")
-    write_atomically(weights_file, save(weights))
-    write_atomically(record_file, json.dumps(asdict(record)).encode())
+    record = record_at(steps, seconds)
+    _write_finished(directory, network, record)
     checkpoint_file.unlink(missing_ok=True)
     return record
+
+
+def snapshot_folders(directory: Path) -> list[Path]:
+    """The snapshots of a training, in the order of the training.
+
+    Each is a folder like that of a finished training: given as ``context.directory``, :func:`train` loads it. Its name
+    is the number of views shown so far.
+    """
+    return sorted(path.parent for path in (directory / _SNAPSHOTS).glob(f"*/{_RECORD_FILE}"))
 
 
 class NetworkModel(Model):
@@ -256,6 +272,15 @@ def _step(data: TrainingView, index: Int64, batch: SparseBatch, context: Context
         number=number,
         progress=progress,
     )
+
+
+def _write_finished(directory: Path, network: nn.Module, record: TrainingRecord) -> None:
+    """Write the weights, then the record, whose presence says that both are there."""
+    weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
+        raise NubenchError(f"step {record.steps} left weights that are not finite; a smaller learning_rate may help")
+    write_atomically(directory / _WEIGHTS_FILE, save(weights))
+    write_atomically(directory / _RECORD_FILE, json.dumps(asdict(record)).encode())
 
 
 def _better(best: _Best | None, network: nn.Module, select: Callable[[], float]) -> _Best | None:

@@ -15,7 +15,7 @@ from nubench.containers import LabelledEvents
 from nubench.errors import NubenchError, PluginError, UsageError
 from nubench.methods import Context, TrainingConfig, TrainingView
 from nubench.progress import SilentProgress
-from nubench.training import NetworkModel, Step, train
+from nubench.training import NetworkModel, Step, snapshot_folders, train
 
 Make = Callable[..., LabelledEvents]
 CONFIG = TrainingConfig(views=640, batch_size=16, learning_rate=3e-3)
@@ -201,3 +201,27 @@ def test_what_a_view_does_not_offer_is_refused_with_the_reason(data: TrainingVie
 def test_undeclared_target_access_names_the_method(data: TrainingView) -> None:
     with pytest.raises(PluginError, match="method 'mine' reads the target events but declares target_access = 'none'"):
         _ = data.target
+
+
+def test_snapshots_are_finished_trainings_along_the_way(data: TrainingView, tmp_path: Path) -> None:
+    context = replace(_context(tmp_path), snapshots=4)
+
+    def fit(context: Context, config: TrainingConfig = CONFIG) -> NetworkModel:
+        backbone = context.build_backbone()
+        head = nn.Linear(backbone.embedding_size, 3)
+        record = train(
+            {"backbone": backbone, "head": head},
+            lambda step: nn.functional.cross_entropy(head(backbone(step.batch)), step.labels),
+            data,
+            config,
+            context,
+        )
+        return NetworkModel(backbone, data, context, record, head=head)
+
+    last = fit(context)
+    folders = snapshot_folders(tmp_path)
+    assert [int(folder.name) for folder in folders] == [160, 320, 480, 640]
+    loaded = [fit(replace(context, directory=folder, snapshots=0)) for folder in folders]
+    assert [model.training_record["views"] for model in loaded] == [160, 320, 480, 640]
+    assert np.array_equal(loaded[-1].embed(data.val), last.embed(data.val))
+    assert not np.allclose(loaded[0].embed(data.val), last.embed(data.val))
