@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import tomllib
 from importlib.resources.abc import Traversable
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from nubench.checked_json import without_checksum
 from nubench.errors import DataError, unknown_name
+from nubench.foreign_text import parsed_json, parsed_toml, read_text
 from nubench.shifts import Name, Shift
+
+#: A card is a few kB, and a few hundred for one of a thousand points.
+MOST_BYTES: Final = 5_000_000
 
 Split = Literal["train", "val", "adapt", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "adapt", "test")
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Normalisation(_Model):
@@ -166,12 +169,17 @@ def read_card(file: Traversable) -> Card:
     """Read and check a card, in TOML, or in JSON as :meth:`nubench.datasets.Dataset.write_card` leaves it.
 
     Raises:
-        DataError: when the file is neither or breaks the schema; the message names file, field and reason.
+        DataError: when the file is neither, breaks the schema, is larger than 5 MB, or was changed after
+            :meth:`nubench.datasets.Dataset.write_card` had written it; the message names file, field and reason.
     """
     language = "JSON" if file.name.endswith(".json") else "TOML"
     try:
-        text = file.read_text(encoding="utf-8")
-        return Card.model_validate(json.loads(text) if language == "JSON" else tomllib.loads(text))
+        text = read_text(file, MOST_BYTES)
+        if language == "TOML":
+            return Card.model_validate(parsed_toml(text))
+        content = parsed_json(text)
+        # Cards that an earlier version wrote have no checksum.
+        return Card.model_validate(without_checksum(content, required=False) if isinstance(content, dict) else content)
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'card'}: {e['msg']}" for e in error.errors())
         raise DataError(f"data-set card {file.name} breaks the schema: {problems}") from error

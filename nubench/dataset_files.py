@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -12,9 +10,10 @@ from typing import Any, Final
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from nubench.checked_json import read_checked, write_checked
 from nubench.errors import DataError
 from nubench.progress import Progress
-from nubench.storage import sha256_of, write_atomically
+from nubench.storage import PARTIAL_SUFFIX, sha256_of
 
 IMPORTED_FOLDER: Final = "imported"
 """Where imported data sets are kept in the cache, each in a folder of its name."""
@@ -23,12 +22,19 @@ CARD_FILE: Final = "card.json"
 """The card of an imported data set, in its folder."""
 
 
+MANIFEST_FILE: Final = "manifest.json"
+"""The book of a data set, in its folder."""
+
+#: A record takes some 400 bytes; a card with ten thousand points is far from anybody's.
+_MOST_BYTES: Final = 20_000_000
+
+
 class FileRecord(BaseModel):
     """One finished file.
 
     Attributes:
         sha256: of the file, which says whether it is the one that was built.
-        content: SHA-256 of the events alone, the same whatever wrote the file; empty for deposits.
+        content: SHA-256 of the events alone, the same whatever wrote the file; empty for deposits and labels.
         size: bytes.
         events, dropped: events in it, and those with too few hits.
         key: digest of what made it.
@@ -53,9 +59,14 @@ class Manifest(BaseModel):
     files: dict[str, FileRecord] = {}
 
 
-def digest_of(content: Any) -> str:
-    """SHA-256 of anything that JSON can hold, whatever the order of its keys."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+def labels_of(file: str) -> str:
+    """The path of the labels that stand apart from a file of events, both relative to the data set."""
+    return f"labels/{file}"
+
+
+def truth_of(split: str, physics_list: str | None = None) -> str:
+    """The path of the deposits of a split, relative to the data set; of the card's physics list or another one."""
+    return f"truth/{split}-{physics_list}.h5" if physics_list else f"truth/{split}.h5"
 
 
 class DatasetFiles:
@@ -64,11 +75,12 @@ class DatasetFiles:
     Args:
         directory: the folder of the data set; it need not exist.
         recipe: what decides the data set, for a new manifest.
-        mend: what a user does about a file that cannot be trusted, for messages.
+        make: what a user does about a file that is not there, for messages.
+        mend: what a user does about a file that cannot be trusted.
     """
 
-    def __init__(self, directory: Path, recipe: dict[str, Any], mend: str) -> None:
-        self.directory, self._recipe, self._mend = directory, recipe, mend
+    def __init__(self, directory: Path, recipe: dict[str, Any], make: str, mend: str) -> None:
+        self.directory, self._recipe, self._make, self._mend = directory, recipe, make, mend
 
     def manifest(self) -> Manifest:
         """What is finished.
@@ -76,13 +88,15 @@ class DatasetFiles:
         Raises:
             DataError: when the manifest is damaged.
         """
-        file = self.directory / "manifest.json"
+        file = self.directory / MANIFEST_FILE
         if not file.exists():
             return Manifest(recipe=self._recipe)
         try:
-            return Manifest.model_validate_json(file.read_bytes())
-        except ValidationError as error:
-            raise DataError(f"{file} is damaged; remove the folder and {self._mend}") from error
+            # Those that an earlier version wrote have no checksum.
+            return Manifest.model_validate(read_checked(file, _MOST_BYTES, required=False))
+        except (DataError, ValidationError) as error:
+            reason = "it is no manifest" if isinstance(error, ValidationError) else str(error)
+            raise DataError(f"{file} is damaged; {self._mend} ({reason})") from error
 
     def is_current(self, file: str, key: str) -> bool:
         """Tell whether a file is finished and was made from what ``key`` stands for."""
@@ -99,11 +113,11 @@ class DatasetFiles:
         path = self.directory / file
         record = self.manifest().files.get(file)
         if record is None or not path.is_file():
-            raise DataError(f"{path} is not built; {self._mend}")
+            raise DataError(f"{path} is not built; {self._make}")
         if record.key != key:
-            raise DataError(f"{path} was built for other parameters; remove it and {self._mend}")
+            raise DataError(f"{path} was built for other parameters; {self._mend}")
         if sha256_of(path) != record.sha256:
-            raise DataError(f"{path} is not the file that was built (its checksum differs); remove it and {self._mend}")
+            raise DataError(f"{path} is not the file that was built (its checksum differs); {self._mend}")
         return path
 
     def enter(self, file: str, key: str, content: str, events: int, dropped: int) -> None:
@@ -119,8 +133,33 @@ class DatasetFiles:
         )
         manifest = self.manifest()
         manifest.files[file] = record
-        text = json.dumps(manifest.model_dump(mode="json"), indent=2, sort_keys=True)
-        write_atomically(self.directory / "manifest.json", text.encode())
+        self._write(manifest)
+
+    def on_disk(self) -> list[str]:
+        """Every HDF5 file in the folder, recorded or not, by its path in it."""
+        return sorted(path.relative_to(self.directory).as_posix() for path in self.directory.rglob("*.h5"))
+
+    def remove_unfinished(self) -> list[str]:
+        """Remove what killed processes left; while locked, nobody is writing here."""
+        found = sorted(self.directory.rglob(f"*{PARTIAL_SUFFIX}"))
+        for leftover in found:
+            leftover.unlink(missing_ok=True)
+        return [leftover.relative_to(self.directory).as_posix() for leftover in found]
+
+    def discard(self, files: Iterable[str]) -> None:
+        """Remove files and their records."""
+        manifest = self.manifest()
+        for file in files:
+            manifest.files.pop(file, None)
+            (self.directory / file).unlink(missing_ok=True)
+        self._write(manifest)
+
+    def start_anew(self) -> None:
+        """Write an empty manifest in the place of a damaged one."""
+        self._write(Manifest(recipe=self._recipe))
+
+    def _write(self, manifest: Manifest) -> None:
+        write_checked(self.directory / MANIFEST_FILE, manifest.model_dump(mode="json"))
 
     @contextmanager
     def locked(self, progress: Progress) -> Iterator[None]:

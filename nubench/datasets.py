@@ -6,8 +6,11 @@ A data set is a folder named after card, version, profile and a digest of its re
     truth/{train,val,adapt,test}.h5    Geant4 deposits; {split}-{physics list}.h5 where a point asks for another list
     {split}/nominal.h5                 events at the nominal point
     {split}/{shift}/{point}.h5         events at another point
+    labels/...                         labels and truth of adapt and test, one file beside each of theirs
 
-``adapt`` and ``test`` exist at every point, ``train`` and ``val`` at the source points alone. An imported data set is
+``adapt`` and ``test`` exist at every point, ``train`` and ``val`` at the source points alone. The files of ``adapt``
+and ``test`` hold no label and no truth: these stand in files of their own, which the evaluation alone opens, through
+:mod:`nubench.evaluation.labels`. An imported data set is
 a folder ``imported/NAME`` of the same layout, whose card stands in it: its events, or its deposits, were put there by
 ``nubench data import`` and cannot be built.
 """
@@ -15,35 +18,36 @@ a folder ``imported/NAME`` of the same layout, whose card stands in it: its even
 from __future__ import annotations
 
 import shutil
-from collections import deque
+import time
 from collections.abc import Collection, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from nubench.cards import SPLITS, Card, Split
-from nubench.containers import LabelledEvents
-from nubench.dataset_files import CARD_FILE, IMPORTED_FOLDER, DatasetFiles, FileRecord, Manifest, digest_of
+from nubench.checked_json import digest_of, write_checked
+from nubench.containers import Events, LabelledEvents
+from nubench.dataset_building import EVENTS_A_CHUNK, generated_truth, responses
+from nubench.dataset_files import CARD_FILE, IMPORTED_FOLDER, DatasetFiles, FileRecord, Manifest, labels_of, truth_of
 from nubench.detectors import Detector
-from nubench.errors import DataError
+from nubench.errors import DataError, UsageError
 from nubench.events.store import (
     EventAttributes,
     TruthChunk,
+    holds_labels,
+    read_attributes,
     read_events,
     read_truth,
+    read_voxels,
     truth_provenance,
     write_events,
     write_truth,
 )
 from nubench.progress import Progress
 from nubench.shifts import NOMINAL, ShiftPoint
-from nubench.simulation.geant4 import Geant4Data, generate, provenance
-from nubench.simulation.particle_gun import ParticleGun, Species
-from nubench.storage import PARTIAL_SUFFIX, make_folder, write_atomically
+from nubench.simulation.geant4 import Geant4Data, provenance
+from nubench.storage import make_folder
 
 #: Raised with every change of this file or of the truth generation that changes what is built.
 RECIPE_VERSION: Final = 1
@@ -51,7 +55,8 @@ RECIPE_VERSION: Final = 1
 FIRST_EVENT_ID: Final[dict[Split, int]] = {split: index * 1_000_000_000 for index, split in enumerate(SPLITS)}
 #: Raised when deposits on disk change their layout: they are made anew, without another recipe.
 _TRUTH_LAYOUT: Final = 2
-_EVENTS_A_CHUNK: Final = 512
+#: The splits whose labels and truth stand in files of their own.
+HIDDEN_SPLITS: Final[frozenset[Split]] = frozenset({"adapt", "test"})
 
 
 @dataclass(frozen=True)
@@ -109,13 +114,22 @@ class Dataset:
         name = f"{self.card.name}-v{self.card.version}-{self.profile}-{self.recipe_digest[:10]}"
         return self.cache / "data" / name
 
+    @property
+    def files(self) -> DatasetFiles:
+        """The files of the data set with their book."""
+        named = f"{self.card.name} --profile {self.profile}"
+        make = f"run `nubench data build {named}`"
+        if self.card.imported is not None:
+            make = "import the data set again with `nubench data import`"
+        return DatasetFiles(self.directory, self.recipe, make, mend=f"run `nubench data repair {named}`")
+
     def manifest(self) -> Manifest:
         """What is finished.
 
         Raises:
             DataError: when the manifest is damaged.
         """
-        return self._files.manifest()
+        return self.files.manifest()
 
     def build(
         self,
@@ -124,55 +138,90 @@ class Dataset:
         points: Iterable[ShiftPoint],
         progress: Progress,
         sources: Collection[str] = (NOMINAL,),
-    ) -> None:
+    ) -> float:
         """Make the files of these splits and points that are not there yet.
 
         ``train`` and ``val`` are made at the points called in ``sources`` only. One process builds at a time; a second
         one waits.
 
+        Returns:
+            The seconds that it took, 0 when all was there.
+
         Raises:
             NubenchError: when the simulation fails, or the disk is full; what was finished before stays.
             DataError: when the data set was imported and holds no such events.
         """
-        wanted = _existing(splits, points, sources)
         # Most runs find all there: they must not wait for a builder of something else.
-        if all(self._files.is_current(*self._file_and_key(split, shift, point)) for split, point in wanted):
-            return
+        if self.is_built(splits, shift, points, sources):
+            return 0.0
+        start = time.monotonic()
         make_folder(self.directory)
-        with self._files.locked(progress):
-            for leftover in self.directory.rglob(f"*{PARTIAL_SUFFIX}"):
-                leftover.unlink(missing_ok=True)
-            for split, point in wanted:
-                if not self._files.is_current(*self._file_and_key(split, shift, point)):
+        with self.files.locked(progress):
+            self.files.remove_unfinished()
+            for split, point in _existing(splits, points, sources):
+                if not self._is_current(split, shift, point) and not self._set_labels_apart(split, shift, point):
                     self._build_truth(split, point.physics_list, progress)
                     self._build_events(split, shift, point, progress)
+        return time.monotonic() - start
+
+    def is_built(
+        self, splits: Iterable[Split], shift: str, points: Iterable[ShiftPoint], sources: Collection[str] = (NOMINAL,)
+    ) -> bool:
+        """Tell whether :meth:`build` with the same arguments would find all there."""
+        return all(self._is_current(split, shift, point) for split, point in _existing(splits, points, sources))
 
     def load(self, split: Split, shift: str, point: ShiftPoint) -> LabelledEvents:
-        """Read the events of a split at a point, after checking the file against its checksum.
+        """Read the labelled events of ``train`` or ``val`` at a point, after checking the file against its checksum.
+
+        Raises:
+            UsageError: when the split is another; :func:`nubench.evaluation.labels.load_labelled` reads these for the
+                evaluation.
+            DataError: when the file was not built or is not the one that was built.
+        """
+        if split in HIDDEN_SPLITS:
+            raise UsageError(f"split {split!r} has labels for the evaluation alone; load reads train and val")
+        return read_events(self.files.check(*self._file_and_key(split, shift, point)))
+
+    def events(self, split: Split, shift: str, point: ShiftPoint) -> Events:
+        """Read the events of any split at a point, without labels and truth, after the same check.
 
         Raises:
             DataError: when the file was not built or is not the one that was built.
         """
-        return read_events(self._files.check(*self._file_and_key(split, shift, point)))
+        return read_voxels(self.files.check(*self._file_and_key(split, shift, point)))
 
-    def build_truth(self, split: Split, progress: Progress) -> None:
-        """Make the deposits of a split, where they are not there.
+    def labels_file(self, split: Split, shift: str, point: ShiftPoint) -> tuple[Path, str]:
+        """The file with the labels of ``adapt`` or ``test`` at a point, and the SHA-256 of the events that it is for.
+
+        Raises:
+            DataError: when a file was not built or is not the one that was built.
+        """
+        file, key = self._file_and_key(split, shift, point)
+        path = self.files.check(labels_of(file), key)
+        return path, self.manifest().files[file].content
+
+    def build_truth(self, split: Split, progress: Progress) -> float:
+        """Make the deposits of a split, where they are not there; return the seconds that it took.
 
         Raises:
             NubenchError: when the simulation fails, or the disk is full.
             DataError: when the data set was imported without deposits.
         """
+        if self.files.is_current(*self._truth_file_and_key(split, None)):
+            return 0.0
+        start = time.monotonic()
         make_folder(self.directory)
-        with self._files.locked(progress):
+        with self.files.locked(progress):
             self._build_truth(split, None, progress)
+        return time.monotonic() - start
 
-    def truth(self, split: Split, events_a_chunk: int = _EVENTS_A_CHUNK) -> Iterator[TruthChunk]:
+    def truth(self, split: Split, events_a_chunk: int = EVENTS_A_CHUNK) -> Iterator[TruthChunk]:
         """Stream the deposits of a split, as they were built, after checking the file against its checksum.
 
         Raises:
             DataError: when the file was not built or is not the one that was built.
         """
-        return read_truth(self._files.check(*self._truth_file_and_key(split, None)), events_a_chunk)
+        return read_truth(self.files.check(*self._truth_file_and_key(split, None)), events_a_chunk)
 
     def file_of(self, split: Split, shift: str, point: str) -> str:
         """The path of a file of events in the data set."""
@@ -181,10 +230,10 @@ class Dataset:
     def records(
         self, splits: Iterable[Split], shift: str, points: Iterable[ShiftPoint], sources: Collection[str] = (NOMINAL,)
     ) -> dict[str, FileRecord]:
-        """The records of finished files of these splits and points, by their path in the data set."""
+        """The records of finished files of events of these splits and points, by their path in the data set."""
         finished = self.manifest().files
         files = [self.file_of(split, shift, point.name) for split, point in _existing(splits, points, sources)]
-        return {file: finished[file] for file in files}
+        return {file: finished[file] for file in files if file in finished}
 
     def verify(self) -> Iterator[tuple[str, str | None]]:
         """Check every finished file; yields its path and None, or the reason why it cannot be trusted."""
@@ -193,26 +242,13 @@ class Dataset:
             if is_truth and not (self.directory / file).exists() and self.card.imported is None:
                 continue  # deposits may be removed to save disk; they are made again when a new point needs them
             try:
-                path = self._files.check(file, record.key)
-                if not is_truth:
-                    read_events(path)
+                path = self.files.check(file, record.key)
+                if not is_truth and not file.startswith("labels/"):
+                    read_voxels(path)
             except DataError as error:
                 yield file, str(error)
             else:
                 yield file, None
-
-    def repeated_kinematics(self) -> int:
-        """Count the events whose particle, energy, vertex and direction stand in more than one split."""
-        rows = []
-        for split in SPLITS:
-            if f"{split}/{NOMINAL}.h5" in self.manifest().files:
-                truth = read_events(self.directory / f"{split}/{NOMINAL}.h5").truth
-                kinematics = np.column_stack([truth.pdg, truth.kinetic_energy, truth.vertex, truth.direction])
-                rows.append(np.unique(kinematics, axis=0))
-        if not rows:
-            return 0
-        _, counts = np.unique(np.concatenate(rows), axis=0, return_counts=True)
-        return int(np.sum(counts[counts > 1]))
 
     def remove(self) -> None:
         """Delete the data set from the cache."""
@@ -222,7 +258,7 @@ class Dataset:
     def write_card(self) -> None:
         """Keep the card of an imported data set beside its events; with it, the data set is found by its name."""
         make_folder(self.directory)
-        write_atomically(self.directory / CARD_FILE, self.card.model_dump_json(indent=1, exclude_none=True).encode())
+        write_checked(self.directory / CARD_FILE, self.card.model_dump(mode="json", exclude_none=True))
 
     def add_truth(self, split: Split, chunks: Iterable[TruthChunk], made_by: dict[str, Any]) -> None:
         """Write the deposits of a split of an imported data set.
@@ -237,7 +273,7 @@ class Dataset:
         """
         file, key = self._truth_file_and_key(split, None)
         count = write_truth(self.directory / file, chunks, self.card.class_names, made_by)
-        self._files.enter(file, key, "", events=count, dropped=0)
+        self.files.enter(file, key, "", events=count, dropped=0)
 
     def add_events(
         self,
@@ -283,28 +319,48 @@ class Dataset:
                 "truth": made_by,
             },
         )
-        kept, content = write_events(self.directory / file, enough, attributes)
-        self._files.enter(file, key, content, events=kept, dropped=generated - kept)
-
-    @property
-    def _files(self) -> DatasetFiles:
-        if self.card.imported is not None:
-            mend = "import the data set again with `nubench data import`"
-        else:
-            mend = f"run `nubench data build {self.card.name} --profile {self.profile}`"
-        return DatasetFiles(self.directory, self.recipe, mend)
+        apart = labels_of(file) if split in HIDDEN_SPLITS else None
+        labels_path = None if apart is None else self.directory / apart
+        kept, content = write_events(self.directory / file, enough, attributes, labels_path)
+        if apart is not None:
+            self.files.enter(apart, key, "", events=kept, dropped=generated - kept)
+        self.files.enter(file, key, content, events=kept, dropped=generated - kept)
 
     def _file_and_key(self, split: Split, shift: str, point: ShiftPoint) -> tuple[str, str]:
         return self.file_of(split, shift, point.name), digest_of({"recipe": self.recipe, "parameters": point.settings})
 
+    def _is_current(self, split: Split, shift: str, point: ShiftPoint) -> bool:
+        file, key = self._file_and_key(split, shift, point)
+        files = (file, labels_of(file)) if split in HIDDEN_SPLITS else (file,)
+        return all(self.files.is_current(each, key) for each in files)
+
+    def _set_labels_apart(self, split: Split, shift: str, point: ShiftPoint) -> bool:
+        """Divide a file of an earlier version, which holds labels of ``adapt`` or ``test``; False when there is none.
+
+        Raises:
+            DataError: when the events would not be the same afterwards.
+        """
+        file, key = self._file_and_key(split, shift, point)
+        if split not in HIDDEN_SPLITS or not self.files.is_current(file, key):
+            return False
+        path = self.files.check(file, key)
+        if not holds_labels(path):
+            return False
+        before, attributes = self.manifest().files[file], read_attributes(path)
+        count, content = write_events(path, [read_events(path)], attributes, self.directory / labels_of(file))
+        if content != before.content:
+            raise DataError(f"{path} holds other events than its record says; remove the folder {self.directory}")
+        self.files.enter(labels_of(file), key, "", events=count, dropped=before.dropped)
+        self.files.enter(file, key, content, events=count, dropped=before.dropped)
+        return True
+
     def _truth_file_and_key(self, split: Split, physics_list: str | None) -> tuple[str, str]:
-        name = f"{split}-{physics_list}" if physics_list else split
         key = digest_of({"recipe": self.recipe, "physics_list": physics_list, "layout": _TRUTH_LAYOUT})
-        return f"truth/{name}.h5", key
+        return truth_of(split, physics_list), key
 
     def _build_truth(self, split: Split, other_physics_list: str | None, progress: Progress) -> None:
         file, key = self._truth_file_and_key(split, other_physics_list)
-        if self._files.is_current(file, key):
+        if self.files.is_current(file, key):
             return
         truth = self.card.truth
         if truth is None:
@@ -313,58 +369,22 @@ class Dataset:
                 f"no deposits to make them from in {self.directory / file}"
             )
         physics_list = other_physics_list or truth.physics_list
-        events_per_class: int = getattr(self.card.sizes_of(self.profile), split)
-        count = events_per_class * len(self.card.classes)
+        count = getattr(self.card.sizes_of(self.profile), split) * len(self.card.classes)
         with progress.task(f"Geant4, {split}", count, "events") as task:
-
-            def chunks() -> Iterator[TruthChunk]:
-                for primaries, labels, deposits in generate(
-                    particle_gun(self.card),
-                    truth.material,
-                    events_per_class,
-                    seed=truth.seed,
-                    first_event_id=FIRST_EVENT_ID[split],
-                    data=self.data,
-                    processes=self.processes,
-                    physics_list=physics_list,
-                    production_cut_cm=truth.production_cut_cm,
-                ):
-                    yield TruthChunk(primaries, labels, deposits)
-                    task.advance(len(primaries))
-
-            source = provenance(self.data, physics_list, truth.production_cut_cm, truth.seed)
-            write_truth(self.directory / file, chunks(), self.card.class_names, dict(source))
-        self._files.enter(file, key, "", events=count, dropped=0)
+            chunks = generated_truth(
+                self.card, count, FIRST_EVENT_ID[split], physics_list, self.data, self.processes, task
+            )
+            made_by = provenance(self.data, physics_list, truth.production_cut_cm, truth.seed)
+            write_truth(self.directory / file, chunks, self.card.class_names, dict(made_by))
+        self.files.enter(file, key, "", events=count, dropped=0)
 
     def _build_events(self, split: Split, shift: str, point: ShiftPoint, progress: Progress) -> None:
-        truth_file = self._files.check(*self._truth_file_and_key(split, point.physics_list))
-        made_by = truth_provenance(truth_file)
+        truth_file = self.files.check(*self._truth_file_and_key(split, point.physics_list))
         generated = self.manifest().files[truth_file.relative_to(self.directory).as_posix()].events
-
-        def respond(chunk: TruthChunk) -> LabelledEvents:
-            ids = chunk.primaries.event_id
-            response = self.detector.respond(chunk.deposits, ids, point.parameters, self.card.noise_seed)
-            return LabelledEvents(response.events, chunk.labels, chunk.primaries, response.from_track)
-
-        with progress.task(f"{self.detector.name} response, {split} at {point.name}", generated, "events") as task:
-
-            def chunks() -> Iterator[LabelledEvents]:
-                # Files are read and written while the next chunk is simulated: neither waits for the other.
-                with ThreadPoolExecutor(max_workers=1) as simulation:
-                    ahead: deque[Future[LabelledEvents]] = deque()
-                    for chunk in read_truth(truth_file, _EVENTS_A_CHUNK):
-                        ahead.append(simulation.submit(respond, chunk))
-                        if len(ahead) > 2:
-                            yield finish(ahead)
-                    while ahead:
-                        yield finish(ahead)
-
-            def finish(ahead: deque[Future[LabelledEvents]]) -> LabelledEvents:
-                events = ahead.popleft().result()
-                task.advance(len(events))
-                return events
-
-            self.add_events(split, shift, point, chunks(), generated, made_by)
+        title = f"{self.detector.name} response, {split} at {point.name}"
+        with progress.task(title, generated, "events") as task:
+            chunks = responses(truth_file, self.detector, point, self.card.noise_seed, task)
+            self.add_events(split, shift, point, chunks, generated, truth_provenance(truth_file))
 
 
 def _existing(
@@ -372,21 +392,4 @@ def _existing(
 ) -> list[tuple[Split, ShiftPoint]]:
     """The pairs that have a file: train and val are source only."""
     every = list(points)
-    return [(split, p) for split in splits for p in every if p.name in sources or split in ("adapt", "test")]
-
-
-def particle_gun(card: Card) -> ParticleGun:
-    """What the card asks Geant4 to fire.
-
-    Raises:
-        DataError: when the card's events are imported.
-    """
-    if card.truth is None:
-        raise DataError(f"data set {card.name!r} is imported: its card does not say what to fire")
-    species = []
-    for label, particle in enumerate(card.classes):
-        if particle.momentum_mev is not None:
-            species.append(Species(label, particle.pdg, particle.momentum_mev, "momentum"))
-        elif particle.kinetic_energy_mev is not None:
-            species.append(Species(label, particle.pdg, particle.kinetic_energy_mev))
-    return ParticleGun(tuple(species), card.truth.vertex_min_cm, card.truth.vertex_max_cm)
+    return [(split, p) for split in splits for p in every if p.name in sources or split in HIDDEN_SPLITS]

@@ -22,14 +22,26 @@ from nubench.result_schema import Environment
 _PACKAGES: Final = ("torch", "numpy", "numba", "scikit-learn", "h5py", "calzone", "pluggy", "pydantic")
 # Parts of the package that cannot change a score.
 _NOT_SCORING: Final = (
+    "api.py",
+    "authoring",
+    "cache.py",
     "cli",
     "display",
     "environment.py",
+    "estimates.py",
+    "failures.py",
+    "grid.py",
     "importing",
+    "launching",
     "leaderboard",
     "listings.py",
+    "plugin_checks.py",
+    "plugin_loading.py",
     "plugins.py",
     "progress.py",
+    "result_json_schema.py",
+    "studies",
+    "submissions.py",
 )
 
 

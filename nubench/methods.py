@@ -53,6 +53,12 @@ class TrainingConfig(MethodConfig):
     warmup: float = Field(0.05, ge=0, lt=1, description="fraction of the steps with a rising learning rate")
     schedule: Literal["cosine", "constant"] = Field("cosine", description="learning rate after the warm-up")
     gradient_clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    precision: Literal["auto", "32", "bf16"] = Field(
+        "auto", description="of the forward pass: bf16 mixed with 32 bits, 32 bits alone; auto: bf16 on GPUs"
+    )
+    early_stop: int = Field(
+        0, ge=0, description="stop after so many of 20 validations in a row without a better one; 0 never"
+    )
 
 
 @dataclass(frozen=True)
@@ -136,6 +142,7 @@ class Context:
         directory: a folder of this training alone; what is kept there survives a killed run.
         progress: for bars and log lines.
         snapshots: how many times along the training :func:`nubench.training.train` keeps the weights for later.
+        snapshot: one of those: where it belongs to the training, :func:`nubench.training.train` loads it instead.
     """
 
     seed: int
@@ -146,6 +153,7 @@ class Context:
     directory: Path
     progress: Progress
     snapshots: int = 0
+    snapshot: Path | None = None
     _source_directory: Path | None = field(default=None, repr=False)
     _build: Callable[..., Any] | None = field(default=None, repr=False)
 
@@ -191,6 +199,13 @@ class Model:
     def log_probabilities(self, events: Events) -> Float32 | None:
         """The model's own class scores (E, C), log of normalised probabilities, or None when it has no head."""
         return None
+
+    def outputs(self, events: Events) -> tuple[Float32 | None, Float32 | None]:
+        """Embeddings and class scores of the same events, what :meth:`embed` and :meth:`log_probabilities` return.
+
+        Override it where one pass through the network gives both.
+        """
+        return self.embed(events), self.log_probabilities(events)
 
     @property
     def number_of_parameters(self) -> int:

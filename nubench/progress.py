@@ -103,7 +103,7 @@ class ConsoleProgress:
 
     def say(self, message: str) -> None:
         """See :meth:`Progress.say`."""
-        self.console.print(message, highlight=False)
+        self.console.print(message, highlight=False, markup=False)
 
 
 class _SilentTask:

@@ -6,98 +6,122 @@ the shift.
 
 from __future__ import annotations
 
-import hashlib
-import json
+import secrets
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
+from filelock import FileLock
 
 from nubench import environment
 from nubench.cards import Card, Split
 from nubench.catalogue import find_card, open_dataset
-from nubench.containers import Deposits, Events, LabelledEvents
+from nubench.containers import Deposits, Float32, Int64
 from nubench.datasets import Dataset
 from nubench.detectors import ResimulableDetector
-from nubench.errors import PluginError, UsageError, unknown_name
-from nubench.evaluation.scoring import Evaluator
-from nubench.methods import Context, Method, Model, TrainingView
-from nubench.plugins import PluginRegistry, Registered
+from nubench.evaluation.embeddings import EMBEDDINGS_FOLDER, Embedded, write_embeddings
+from nubench.evaluation.handout import KEY_SIZE, Handout
+from nubench.evaluation.labels import load_labels
+from nubench.evaluation.messages import Order
+from nubench.evaluation.predictions import PointPredictions, write_predictions
+from nubench.evaluation.rescoring import TestEvents, readouts_from
+from nubench.evaluation.scoring import FittedReadouts, ReadoutRows
+from nubench.evaluation.sealed import SealedTraining
+from nubench.evaluation.trainee import Job, Report, Trainee, TrainingSession
+from nubench.methods import Method
+from nubench.plugins import FILE_DISTRIBUTION, PluginRegistry, Registered
 from nubench.profiles import Profile, profile_called
 from nubench.progress import Progress
-from nubench.result_schema import (
-    Backbone,
-    Cost,
-    PointResult,
-    Result,
-    Training,
-)
-from nubench.result_schema import Dataset as DatasetRecord
-from nubench.result_schema import Method as MethodRecord
-from nubench.result_schema import Profile as ProfileRecord
-from nubench.result_schema import Progress as ProgressRecord
+from nubench.result_bits import pack
+from nubench.result_schema import SCHEMA_VERSION, Backbone, Cost, PointResult, Result, Validation
 from nubench.result_schema import Shift as ShiftRecord
 from nubench.results import read_result, write_result
-from nubench.shifts import NOMINAL, Shift, ShiftPoint
-from nubench.simulation.resimulation import Resimulator
+from nubench.run_records import RunData, method_record, profile_record, work_key
+from nubench.run_request import Request, choose_device, known_engine, make_config
+from nubench.shifts import Shift, ShiftPoint
 from nubench.storage import make_folder
+
+__all__ = ["Request", "Runner", "choose_device", "make_config"]
+
+# What a sealed training must not read of the cache: data with labels, and the work of others.
+_FORBIDDEN = ("data", "imported", "trainings", "results", "predictions", "failures", EMBEDDINGS_FOLDER)
 
 
 @dataclass(frozen=True)
-class Request:
-    """What a user asks to be run.
+class _Source:
+    """The source events of a run, with their ids."""
+
+    handout: Handout
+    train_id: Int64
+    val_id: Int64
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """What is left of a training, in the order of the files.
 
     Attributes:
-        method, shift, profile: their names.
-        dataset: name of the card, or None for the one that has the shift.
-        source: the point of the shift that methods are trained on.
-        settings: values of the method's settings, as text or typed.
-        backbone: preset, or None for the profile's.
-        engine: of the sparse convolutions.
-        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        rows: what its read-outs say about the test events of each point.
+        embeddings: by the names of :mod:`nubench.evaluation.embeddings`; empty for a model that gives none.
     """
 
-    method: str
-    shift: str
-    profile: str = "smoke"
-    dataset: str | None = None
-    source: str = NOMINAL
-    settings: Mapping[str, Any] | None = None
-    backbone: str | None = None
-    engine: str = "native"
-    device: str = "auto"
+    rows: dict[str, ReadoutRows]
+    embeddings: dict[str, Float32]
+    readouts: FittedReadouts
+    validation: Validation
+    report: Report
 
 
 class Runner:
     """A request whose names are all resolved; nothing is built or trained before :meth:`run`.
+
+    Args:
+        request: what is to be run.
+        registry: the plugins.
+        cache: folder of data, trainings, results and predictions.
+        progress: for bars and log lines.
+        processes: number of Geant4 processes, None for one a core.
+        sealed: train in a process of its own, which is given only the files that the method may see.
 
     Raises:
         UsageError: when a name does not exist or a setting cannot be accepted.
     """
 
     def __init__(
-        self, request: Request, registry: PluginRegistry, cache: Path, progress: Progress, processes: int | None
+        self,
+        request: Request,
+        registry: PluginRegistry,
+        cache: Path,
+        progress: Progress,
+        processes: int | None,
+        sealed: bool = True,
     ):
         self.profile: Profile = profile_called(request.profile)
         self.registered: Registered[type[Method]] = registry.method(request.method)
         self.card: Card = find_card(registry, cache, request.dataset, request.shift)
-        self.shift: Shift = self.card.shift(request.shift)
+        self.shift: Shift = self.card.shift(request.shift.rpartition(":")[2])
         self.config = make_config(self.registered.thing, self.profile, request.settings or {})
         self.backbone = registry.backbone(request.backbone or self.profile.backbone)
-        self.backbone_preset = self.backbone.name
-        self.engine = _known_engine(request.engine)
+        self.engine = known_engine(request.engine)
         self.device = choose_device(request.device)
         self.points: Sequence[ShiftPoint] = self.shift.all_points(self.card.nominal, request.source)
-        self._cache, self._progress = cache, progress
         self.dataset: Dataset = open_dataset(registry, cache, self.card, self.profile.name, processes)
-        self._record = self._method_record()
-        self._train: LabelledEvents | None = None
-        self._val: LabelledEvents | None = None
+        self.sealed = sealed
+        self._cache, self._progress = cache, progress
+        self._detector = registry.detector(self.card.detector)
+        self._plugin_files = tuple(
+            Path(plugin.origin).resolve() for plugin in registry.plugins if plugin.distribution == FILE_DISTRIBUTION
+        )
+        self._metrics = [registered.thing for registered in registry.metrics()]
+        self._data = RunData(self.dataset, self.splits, self.shift.name, self.points)
+        self._record = method_record(self.registered, self.config)
+        self._simulation_seconds = 0.0
 
     @property
     def splits(self) -> tuple[Split, ...]:
@@ -105,264 +129,247 @@ class Runner:
         of_target: tuple[Split, ...] = ("adapt",) if self.registered.thing.target_access != "none" else ()
         return ("train", "val", *of_target, "test")
 
+    def key(self, seed: int) -> str:
+        """Name a result after all that decides it: ``supcon-seed0-0123456789abcdef``.
+
+        The checksums of the data are among it, so the name is another once data are built that were not there.
+        """
+        return self._key(seed, "result" if self.sealed else "unsealed result", source_only=False)
+
+    def finished(self, seed: int) -> Result | None:
+        """The result in the cache, or None when there is none, or data that it needs are not built.
+
+        Raises:
+            DataError: when the file is damaged.
+        """
+        file = self._result_file(seed)
+        return read_result(file) if self._data.is_built and file.exists() else None
+
     def run(self, seed: int) -> Result:
         """Build, train and score with one seed; a finished result is read again.
 
         Raises:
             NubenchError: when something cannot go on; what was finished stays and is continued the next time.
         """
-        self.dataset.build(self.splits, self.shift.name, self.points, self._progress, self._sources)
+        self.prepare()
+        if (result := self.finished(seed)) is not None:
+            self._progress.say(f"{self._name} seed {seed}: finished before, read from {self._result_file(seed)}")
+            return result
         start, cpu_start = time.monotonic(), environment.cpu_seconds()
-        result_file = self._cache / "results" / f"{self._key(seed, 'result', shift=True)}.json"
-        if result_file.exists():
-            self._progress.say(f"{self.registered.name} seed {seed}: finished before, read from {result_file}")
-            return read_result(result_file)
-        target_access = self.registered.thing.target_access
-        if target_access == "none":
-            model, evaluator, view = self._fit(seed, None)
-            points = [self._score(evaluator, point) for point in self.points]
-            validation = evaluator.validate(view)
-        else:
-            points = []
-            for point in self.points:
-                model, evaluator, view = self._fit(seed, point)
-                points.append(self._score(evaluator, point))
-                if point is self._source:
-                    validation = evaluator.validate(view)
-        result = Result(
-            schema_version=1,
-            method=self._record,
-            dataset=self._dataset_record(),
-            shift=ShiftRecord(name=self.shift.name, points=tuple(point.name for point in self.points)),
-            backbone=Backbone(
-                preset=self.backbone_preset,
-                parameters=model.backbone_parameters,
-                embedding_size=evaluator.embedding_size or 0,
-            )
-            if self.registered.thing.uses_backbone
-            else None,
-            engine=self.engine if self.registered.thing.uses_backbone else None,
-            profile=ProfileRecord(
-                name=self.profile.name,
-                settings={**self.profile.model_dump(), "sizes": self.card.sizes_of(self.profile.name).model_dump()},
-            ),
-            seed=seed,
-            points=tuple(points),
-            validation=validation,
-            training=_training_record(self.registered.name, model),
-            cost=Cost(
-                wall_seconds=round(time.monotonic() - start, 3),
-                cpu_seconds=round(environment.cpu_seconds() - cpu_start, 3),
-                device_seconds=None,
-                peak_memory_mb=round(environment.peak_memory_mb(), 1),
-                parameters=model.number_of_parameters,
-            ),
-            environment=environment.describe(self.device),
-            created=datetime.now(UTC),
-        )
-        write_result(result, result_file)
+        targets: Sequence[ShiftPoint | None] = [None]
+        if self.registered.thing.target_access != "none":
+            targets = self.points
+        result = self._scored(seed, [self._train(seed, target) for target in targets], start, cpu_start)
+        write_result(result, self._result_file(seed))
         return result
 
-    @property
-    def _can_resimulate(self) -> bool:
-        detector, directory = self.dataset.detector, self.dataset.directory
-        has_deposits = self.card.truth is not None or (directory / "truth" / "train.h5").is_file()
-        return isinstance(detector, ResimulableDetector) and has_deposits
+    def prepare(self) -> None:
+        """Build the data that the run needs, where they are not there."""
+        self._simulation_seconds = self.dataset.build(
+            self.splits, self.shift.name, self.points, self._progress, self._data.sources
+        )
 
-    def _resimulator(self) -> Resimulator[Any, Any, Events]:
-        """The deposits of the training events, in their order."""
-        detector = self.dataset.detector
-        assert self._train is not None
-        assert isinstance(detector, ResimulableDetector)
-        self.dataset.build_truth("train", self._progress)
-        wanted = self._train.truth.event_id
-        parts, found = [], []
-        for chunk in self.dataset.truth("train"):
-            # Events with too few hits at the source are not trained on.
-            kept = np.isin(chunk.primaries.event_id, wanted).nonzero()[0]
-            parts.append(chunk.deposits.select(kept))
-            found.append(chunk.primaries.event_id[kept])
-        ids = np.concatenate(found)
-        order = np.argsort(ids)
-        deposits = Deposits.concatenate(parts).select(order[np.searchsorted(ids, wanted, sorter=order)])
-        return detector.resimulator(deposits, wanted)
-
-    @property
-    def _source(self) -> ShiftPoint:
-        return self.points[0]
-
-    @property
-    def _sources(self) -> tuple[str, ...]:
-        return (self._source.name,)
+    @contextmanager
+    def session(self, job: Job, target: ShiftPoint | None) -> Iterator[TrainingSession]:
+        """Open one training of the run, as :meth:`job` describes it; the data must be there, see :meth:`prepare`."""
+        with self._session(job, self._handout(target)) as session:
+            yield session
 
     def release(self) -> None:
         """Forget the source events; they are read again when needed."""
-        self._train = self._val = None
+        self.__dict__.pop("_source", None)
 
-    def _fit(self, seed: int, target: ShiftPoint | None) -> tuple[Model, Evaluator, TrainingView]:
+    @property
+    def _name(self) -> str:
+        return self.registered.name
+
+    @cached_property
+    def _source(self) -> _Source:
+        point = self._data.source
+        train = self.dataset.load("train", self.shift.name, point)
+        val = self.dataset.load("val", self.shift.name, point)
+        handout = Handout(train.events, train.labels, val.events, val.labels)
+        return _Source(handout, train.truth.event_id, val.truth.event_id)
+
+    def _train(self, seed: int, target: ShiftPoint | None) -> _Trained:
+        """Train once, and have all test events judged, or those of the target alone.
+
+        No label of a test event is in the memory of this process or the child's before it is over.
+        """
+        source = self._source.handout
+        at = f", target {target.name}" if target else ""
+        network = self.backbone.name if self.registered.thing.uses_backbone else "no"
+        self._progress.say(f"{self._name}, seed {seed}{at}: {len(source.train):,} source events, {network} backbone")
+        # New for each training, and never written down: a plugin cannot know which event is which.
+        key = secrets.token_bytes(KEY_SIZE)
+        with self._session(self.job(seed, target), self._handout(target)) as session:
+            session.fit()
+            train, val = session.source_outputs("train"), session.source_outputs("val")
+            readouts = FittedReadouts.fit(self._name, len(self.card.classes), train, source.train_labels, self.device)
+            validation = readouts.validate(val, source.val_labels)
+            suffix = f"/{target.name}" if target else ""
+            embeddings = {f"train{suffix}": train.embeddings, f"val{suffix}": val.embeddings}
+            rows = {}
+            for point in [target] if target else self.points:
+                events = self.dataset.events("test", self.shift.name, point)
+                outputs = readouts.shuffled_outputs(session, events, key, point.name)
+                rows[point.name] = readouts.rows(outputs, len(events))
+                embeddings[f"test/{point.name}"] = outputs.embeddings
+            given = {part: found.astype(np.float32) for part, found in embeddings.items() if found is not None}
+            return _Trained(rows, given, readouts, validation, session.report())
+
+    def _handout(self, target: ShiftPoint | None) -> Handout:
+        source, access = self._source.handout, self.registered.thing.target_access
+        if target is None:
+            return source
+        labels = load_labels(self.dataset, "adapt", self.shift.name, target).labels if access == "labelled" else None
+        events = self.dataset.events("adapt", self.shift.name, target)
+        return replace(source, target=events, target_labels=labels)
+
+    def job(self, seed: int, target: ShiftPoint | None) -> Job:
+        """Describe the training with a seed, for a target or, of a method that sees none, for all."""
         import torch
 
-        method = self.registered.thing
         trainings = self._cache / "trainings"
-        source_directory = trainings / self._key(seed, "source", shift=False)
-        directory = trainings / self._key(seed, target.name, shift=True) if target else source_directory
-        make_folder(directory)
-        if self._train is None or self._val is None:
-            self._train = self.dataset.load("train", self.shift.name, self._source)
-            self._val = self.dataset.load("val", self.shift.name, self._source)
-        adapt = self.dataset.load("adapt", self.shift.name, target) if target else None
-        view = TrainingView(
+        source_directory = trainings / self._key(seed, "source", source_only=True)
+        directory = trainings / self._key(seed, target.name, source_only=False) if target else source_directory
+        # A sealed training is let into folders that are there.
+        for folder in (directory, source_directory):
+            make_folder(folder)
+        return Job(
+            method=self._name,
+            config=self.config.model_dump(mode="json"),
             classes=self.card.class_names,
-            train=self._train.events,
-            train_labels=self._train.labels,
-            val=self._val.events,
-            val_labels=self._val.labels,
             normalisation=self.card.normalisation,
             voxel_size_cm=self.card.voxel_size_cm,
-            _method=method.name,
-            _target=adapt.events if adapt else None,
-            _target_labels=adapt.labels if adapt and method.target_access == "labelled" else None,
-            _resimulator=self._resimulator if self._can_resimulate else None,
-        )
-        context = Context(
             seed=seed,
-            device=torch.device(self.device),
+            device=self.device,
             profile=self.profile.name,
-            backbone_preset=self.backbone_preset,
+            backbone=self.backbone.name,
             engine=self.engine,
             directory=directory,
-            progress=self._progress,
-            _source_directory=source_directory,
-            _build=self.backbone.thing.build,
+            source_directory=source_directory,
+            threads=torch.get_num_threads(),
         )
-        self._progress.say(
-            f"{self.registered.name}, seed {seed}{f', target {target.name}' if target else ''}: "
-            f"{len(view.train):,} source events, {self.backbone_preset if method.uses_backbone else 'no'} backbone"
-        )
-        model = method(self.config).fit(view, context)
-        return model, Evaluator.of(method.name, model, view), view
 
-    def _score(self, evaluator: Evaluator, point: ShiftPoint) -> PointResult:
-        test = self.dataset.load("test", self.shift.name, point)
-        readouts = evaluator.score(test, len(self.card.classes))
-        return PointResult(point=point.name, parameters=dict(point.settings), events=len(test), readouts=readouts)
-
-    def _method_record(self) -> MethodRecord:
-        method, plugin = self.registered.thing, self.registered.plugin
-        try:
-            return MethodRecord(
-                name=method.name,
-                version=method.version,
-                distribution=plugin.distribution,
-                title=method.title,
-                target_access=method.target_access,
-                config=self.config.model_dump(mode="json"),
-                ranked_by=method.ranked_by,
-                ranked=method.ranked,
+    @contextmanager
+    def _session(self, job: Job, handout: Handout) -> Iterator[TrainingSession]:
+        """A training of its own process, or of this one."""
+        detector = self._detector.thing
+        can_resimulate = isinstance(detector, ResimulableDetector) and self._data.has_deposits
+        with FileLock(job.directory / ".lock"):
+            if not self.sealed:
+                resimulable = detector if isinstance(detector, ResimulableDetector) and can_resimulate else None
+                design, method = self.backbone.thing, self.registered.thing
+                yield Trainee(job, handout, method, design, self._progress, resimulable, self._deposits)
+                return
+            order = Order(
+                job=job,
+                plugin_files=self._plugin_files,
+                method=self.registered.full_name,
+                backbone=self.backbone.full_name,
+                detector=self._detector.full_name if can_resimulate else None,
+                handout=job.directory / "handout",
             )
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise PluginError(
-                f"method {method.name!r} of {plugin.distribution}: {where} = {first['input']!r}: {first['msg']}"
-            ) from error
+            forbidden = [self._cache / name for name in _FORBIDDEN]
+            with SealedTraining(order, handout, forbidden, self._progress, self._deposits) as session:
+                yield session
 
-    def _dataset_record(self) -> DatasetRecord:
-        records = self.dataset.records(self.splits, self.shift.name, self.points, self._sources)
-        counts: dict[str, int] = {
-            split: records[self.dataset.file_of(split, self.shift.name, self._source.name)].events
-            for split in self.splits
-        }
-        return DatasetRecord(
-            name=self.card.name,
-            version=str(self.card.version),
-            detector=self.card.detector,
-            classes=self.card.class_names,
-            recipe=self.dataset.recipe_digest,
-            checksums={file: record.content for file, record in records.items()},
-            events=counts,
+    def _deposits(self) -> tuple[Deposits, Int64]:
+        deposits, built = self._data.deposits(self._source.train_id, self._progress)
+        self._simulation_seconds += built
+        return deposits, self._source.train_id
+
+    def _scored(self, seed: int, trained: Sequence[_Trained], start: float, cpu_start: float) -> Result:
+        rows = {name: found for one in trained for name, found in one.rows.items()}
+        known = {p.name: load_labels(self.dataset, "test", self.shift.name, p) for p in self.points}
+        ids = {name: labels.truth.event_id for name, labels in known.items()}
+        readouts_at = {name: one.readouts for one in trained for name in one.rows}
+        predictions = {name: readouts_at[name].predictions(rows[name], ids[name]) for name in ids}
+        test = TestEvents.union((ids[name], known[name].labels) for name in ids)
+        digest = write_predictions(self._cache / "predictions" / f"{self.key(seed)}.safetensors", predictions)
+        self._keep_embeddings(seed, trained, ids)
+        points = tuple(
+            self._point_result(point, predictions[point.name], test, readouts_at[point.name]) for point in self.points
+        )
+        # Of a method with one training a point, training and parameters are those of the last.
+        last = trained[-1]
+        uses_backbone = self.registered.thing.uses_backbone
+        return Result(
+            schema_version=SCHEMA_VERSION,
+            method=self._record,
+            dataset=self._data.record(),
+            shift=ShiftRecord(
+                name=self.shift.name,
+                points=tuple(point.name for point in self.points),
+                strength_unit=self.shift.strength_unit,
+            ),
+            backbone=Backbone(
+                preset=self.backbone.name,
+                parameters=last.report.backbone_parameters,
+                embedding_size=last.readouts.embedding_size or 0,
+            )
+            if uses_backbone
+            else None,
+            engine=self.engine if uses_backbone else None,
+            profile=profile_record(self.profile, self.card),
+            seed=seed,
+            points=points,
+            validation=trained[0].validation,
+            training=last.report.training,
+            cost=self._cost([one.report for one in trained], start, cpu_start),
+            environment=environment.describe(self.device),
+            created=datetime.now(UTC),
+            sealed=self.sealed,
+            predictions=digest,
+            test_events=len(test),
         )
 
-    def _key(self, seed: int, role: str, *, shift: bool) -> str:
-        record = self._dataset_record()
-        content = {
-            "role": role,
-            "method": self._record.model_dump(mode="json"),
-            "data": record.checksums
-            if shift
-            else {f: c for f, c in record.checksums.items() if f.startswith(("train", "val"))},
-            "normalisation": self.card.normalisation.model_dump(),
-            "backbone": self.backbone_preset,
+    def _keep_embeddings(self, seed: int, trained: Sequence[_Trained], test_ids: Mapping[str, Int64]) -> None:
+        """Keep the embeddings of the run, for probes with fewer labels; see :mod:`nubench.evaluation.embeddings`."""
+        source = {"train": self._source.train_id, "val": self._source.val_id}
+        parts = {}
+        for one in trained:
+            for part, rows in one.embeddings.items():
+                split, _, point = part.partition("/")
+                parts[part] = Embedded(test_ids[point] if split == "test" else source[split], rows)
+        if parts:
+            write_embeddings(self._cache / EMBEDDINGS_FOLDER / f"{self.key(seed)}.safetensors", parts)
+
+    def _point_result(
+        self, point: ShiftPoint, predictions: PointPredictions, test: TestEvents, readouts: FittedReadouts
+    ) -> PointResult:
+        return PointResult(
+            point=point.name,
+            parameters=dict(point.settings),
+            events=len(predictions.event_id),
+            strength=point.strength,
+            present=pack(test.present(predictions.event_id)),
+            readouts=readouts_from(predictions, test, self._metrics, probe_converged=readouts.probe_converged),
+        )
+
+    def _cost(self, reports: Sequence[Report], start: float, cpu_start: float) -> Cost:
+        on_device = [report.device_seconds for report in reports if report.device_seconds is not None]
+        return Cost(
+            wall_seconds=round(time.monotonic() - start, 3),
+            cpu_seconds=round(environment.cpu_seconds() - cpu_start, 3),
+            device_seconds=round(sum(on_device), 3) if on_device else None,
+            peak_memory_mb=max(report.peak_memory_mb for report in reports),
+            parameters=reports[-1].parameters,
+            simulation_seconds=round(self._simulation_seconds, 3),
+            flops_per_event=reports[-1].flops_per_event,
+        )
+
+    def _result_file(self, seed: int) -> Path:
+        return self._cache / "results" / f"{self.key(seed)}.json"
+
+    def _key(self, seed: int, role: str, *, source_only: bool) -> str:
+        circumstances: dict[str, Any] = {
+            "backbone": self.backbone.name,
             "engine": self.engine,
             "profile": self.profile.model_dump(),
             "device": self.device,
-            "seed": seed,
             "code": environment.code_digest(self.registered.plugin.module),
             "backbone_code": environment.code_digest(self.backbone.plugin.module),
         }
-        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-        return f"{self.registered.name}-seed{seed}-{digest}"
-
-
-def make_config(method: type[Method], profile: Profile, settings: Mapping[str, Any]) -> Any:
-    """The method's settings: its defaults, then the profile's budget, the method's own for the profile, the user's.
-
-    Raises:
-        UsageError: when a setting does not exist or has a value that is not accepted.
-    """
-    fields = method.Config.model_fields
-    for name in settings:
-        if name not in fields:
-            raise unknown_name(f"setting of {method.name}", name, fields)
-    budget = {name: getattr(profile, name) for name in ("views", "batch_size") if name in fields}
-    own: Mapping[str, Any] = method.profiles.get(profile.name, {})
-    values: dict[str, Any] = dict(budget) | dict(own) | dict(settings)
-    try:
-        return method.Config.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        accepted = fields[name].description if name in fields else None
-        detail = f" ({accepted})" if accepted else ""
-        if name not in settings:
-            raise PluginError(
-                f"method {method.name!r} has settings for the profile {profile.name!r} that its own Config does not "
-                f"accept: {name or 'together'}: {first['msg']}{detail}"
-            ) from error
-        raise UsageError(f"--set {name}={first['input']!r} is not accepted: {first['msg']}{detail}") from error
-
-
-def choose_device(device: str) -> str:
-    """Resolve ``"auto"`` and check that the device is there.
-
-    Raises:
-        UsageError: when the name is unknown or the machine has no such device.
-    """
-    import torch
-
-    if device not in ("auto", "cpu", "cuda"):
-        raise unknown_name("device", device, ("auto", "cpu", "cuda"))
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("device 'cuda' is not available on this machine; use --device cpu or auto")
-    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-
-
-def _known_engine(name: str) -> str:
-    from nubench.sparse.engine import get_engine
-
-    get_engine(name)
-    return name
-
-
-def _training_record(method: str, model: Model) -> Training:
-    record = model.training_record
-    if not record:
-        return Training(steps=0, events_seen=0, seconds=0.0)
-    try:
-        history = tuple(ProgressRecord(step=views, values={"loss": loss}) for views, loss in record["history"])
-        return Training(steps=record["steps"], events_seen=record["events"], seconds=record["seconds"], history=history)
-    except (KeyError, TypeError, ValueError) as error:
-        raise PluginError(
-            f"method {method!r}: training_record must be empty or hold steps, events, seconds and history "
-            f"(pairs of views and loss) as nubench.training.TrainingRecord does; {type(error).__name__}: {error}"
-        ) from error
+        return work_key(self._record, self._data, seed, role, source_only=source_only, circumstances=circumstances)

@@ -1,24 +1,29 @@
-"""`nubench data`: build, check and remove data sets in the cache."""
+"""`nubench data`: build, check, repair and remove data sets in the cache."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nubench.cache import cache_folder
 from nubench.cli.options import (
     CacheOption,
     PluginOption,
     ProcessesOption,
     ProfileOption,
-    cache_folder,
     dataset_called,
     make_console,
 )
 from nubench.errors import NubenchError, UsageError
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from nubench.datasets import Dataset
+
 data_app = typer.Typer(
-    no_args_is_help=True, help="Build, check and remove data sets in the cache.", rich_markup_mode=None
+    no_args_is_help=True, help="Build, check, repair and remove data sets in the cache.", rich_markup_mode=None
 )
 
 
@@ -71,10 +76,13 @@ def data_build(
 def data_verify(
     name: Annotated[str, typer.Argument(help="data set")],
     profile: ProfileOption = "smoke",
+    audit: Annotated[bool, typer.Option("--audit", help="look for leaks of the classes as well")] = False,
     plugin: PluginOption = [],  # noqa: B006 (typer reads the default, nobody changes it)
     cache: CacheOption = None,
 ) -> None:
     """Check every finished file of a data set: checksum, layout, and that no kinematics stand in two splits."""
+    from nubench.evaluation.audit import repeated_kinematics
+
     dataset = dataset_called(name, profile, plugin, cache, None)
     console = make_console()
     broken = checked = 0
@@ -86,15 +94,78 @@ def data_verify(
             highlight=False,
             soft_wrap=True,
         )
-    build = f"`nubench data build {name} --profile {profile}`"
     if not checked:
-        raise UsageError(f"data set {name!r} with profile {profile!r} is not built; run {build}")
+        raise UsageError(
+            f"data set {name!r} with profile {profile!r} is not built; run `nubench data build {name} --profile "
+            f"{profile}`"
+        )
     if broken:
-        raise NubenchError(f"{broken} of {checked} files cannot be trusted; remove them, and {build} makes them anew")
-    repeated = dataset.repeated_kinematics()
+        raise NubenchError(
+            f"{broken} of {checked} files cannot be trusted; `nubench data repair {name} --profile {profile}` makes "
+            "them anew"
+        )
+    repeated = repeated_kinematics(dataset)
     if repeated:
         raise NubenchError(f"{repeated} events share their true kinematics with an event of another split")
     console.print("no true kinematics stand in two splits", highlight=False)
+    if audit:
+        _audit(console, dataset)
+
+
+@data_app.command("repair")
+def data_repair(
+    name: Annotated[str, typer.Argument(help="data set")],
+    profile: ProfileOption = "smoke",
+    plugin: PluginOption = [],  # noqa: B006 (typer reads the default, nobody changes it)
+    cache: CacheOption = None,
+    processes: ProcessesOption = None,
+) -> None:
+    """Check every finished file of a data set, remove those that are broken, and make them anew."""
+    from collections import Counter
+
+    from nubench.dataset_repair import repair
+    from nubench.progress import ConsoleProgress
+
+    dataset = dataset_called(name, profile, plugin, cache, processes)
+    if not dataset.directory.exists():
+        raise UsageError(f"data set {name!r} with profile {profile!r} is not built: there is no {dataset.directory}")
+    console = make_console()
+    counts: Counter[str] = Counter()
+    for done in repair(dataset, ConsoleProgress(console)):
+        counts[done.outcome] += 1
+        because = "" if done.problem is None else f": {done.problem}"
+        console.print(f"{done.outcome:<7} {done.file}{because}", highlight=False, soft_wrap=True)
+    console.print(", ".join(f"{count} {outcome}" for outcome, count in counts.items()) or "no file", highlight=False)
+    if counts["changed"]:
+        console.print(
+            "Changed files hold other events than before: another version or machine had made them. Results that used "
+            "those cannot be verified with these.",
+            highlight=False,
+        )
+    if counts["lost"]:
+        raise NubenchError(f"{counts['lost']} files of {name!r} cannot be made here; import the data set again")
+
+
+def _audit(console: Console, dataset: Dataset) -> None:
+    """Print what was looked at; a leak ends the command."""
+    from rich.table import Table
+
+    from nubench.evaluation.audit import audit
+
+    findings = list(audit(dataset))
+    table = Table("looked at", "found", "without a leak", "verdict", box=None, pad_edge=False)
+    for finding in findings:
+        table.add_row(finding.subject, finding.found, finding.expected, finding.verdict)
+    console.print(table)
+    if any(finding.verdict == "physics" for finding in findings):
+        console.print(
+            "physics: better than naming the most frequent class, by a number that the detector measures. It is no "
+            "leak, and what a method can reach that looks at nothing else.",
+            highlight=False,
+        )
+    leaks = [finding.subject for finding in findings if finding.verdict == "LEAK"]
+    if leaks:
+        raise NubenchError(f"data set {dataset.card.name!r} gives classes away: {'; '.join(leaks)}")
 
 
 @data_app.command("path")

@@ -10,7 +10,8 @@ from nubench.datasets import FIRST_EVENT_ID, Dataset
 from nubench.detectors import Detector
 from nubench.display.views import EventView, Hits, Particle, Readout, find_hits, find_particle
 from nubench.errors import UsageError
-from nubench.events.store import EventAttributes, read_events
+from nubench.evaluation.labels import load_labelled, load_labelled_file
+from nubench.events.store import EventAttributes
 from nubench.progress import Progress
 from nubench.shifts import NOMINAL, Shift, ShiftPoint
 
@@ -40,7 +41,7 @@ def load_view(
     notes = [f"{p.name}: another truth of the same primary ({p.physics_list})" for p in points if p.physics_list]
     particle: Particle | None = None
     for known in points:
-        events = dataset.load(split, name, known)
+        events = load_labelled(dataset, split, name, known)
         found = find_hits(events, event_id)
         if found is None:
             notes.append(f"not at {known.name}: fewer than {dataset.card.minimum_hits} hits there")
@@ -70,7 +71,7 @@ def view_from_file(path: Path, number: int, attributes: EventAttributes, detecto
         UsageError: when the event is not in the file.
         DataError: when the file cannot be read.
     """
-    events = read_events(path)
+    events = load_labelled_file(path)
     first = {str(split): first for split, first in FIRST_EVENT_ID.items()}.get(
         attributes.provenance.get("split", ""), 0
     )

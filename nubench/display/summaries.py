@@ -7,6 +7,7 @@ from nubench.datasets import Dataset
 from nubench.display.dataset_page import DatasetPage, sorted_by_strength
 from nubench.display.spectra import PointSummary, summarise
 from nubench.errors import DataError
+from nubench.evaluation.labels import load_labelled
 from nubench.shifts import NOMINAL, Shift
 
 _SPLIT: Split = "test"
@@ -31,7 +32,7 @@ def summarise_shift(dataset: Dataset, shift: Shift) -> tuple[DatasetPage | None,
             missing.append(point.name)
             continue
         moved = tuple(name for name, value in point.settings.items() if nominal.get(name) != value)
-        events = dataset.load(_SPLIT, shift.name, point)
+        events = load_labelled(dataset, _SPLIT, shift.name, point)
         summaries.append(summarise(events, point.name, point.strength, moved, record.dropped))
     if NOMINAL in missing or len(summaries) < 2:
         return None, missing

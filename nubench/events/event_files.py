@@ -1,4 +1,8 @@
-"""Files of voxel events: a stable, documented layout (docs/data-format.md)."""
+"""Files of voxel events: a stable, documented layout (docs/data-format.md).
+
+The labels of the events and their truth stand in the same file, or in one of their own, see
+:mod:`nubench.events.label_files`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,8 +19,7 @@ import h5py
 import numpy as np
 
 from nubench.containers import Events, Int64, LabelledEvents, join_offsets
-from nubench.errors import DataError, UsageError
-from nubench.events import primaries_tables
+from nubench.errors import DataError
 from nubench.events.hdf5 import (
     GrowingTables,
     Layout,
@@ -27,13 +31,13 @@ from nubench.events.hdf5 import (
     ranges,
     read_rows,
 )
+from nubench.events.label_files import FROM_TRACK, LABELS, LabelWriter, checked_labels
 from nubench.storage import write_atomically
 
-SCHEMA_VERSION: Final = 1
+#: Version 1 holds labels and truth, version 2 does not.
+SCHEMA_VERSION: Final = 2
 
 _VOXELS: Final[Layout] = {"coords": (np.int32, 3), "features": (np.float32, 1)}
-_FROM_TRACK: Final[Layout] = {"from_track": (np.uint8, 0)}
-_EVENTS: Final[Layout] = {"labels": (np.int64, 0), **primaries_tables.PRIMARIES}
 
 
 @dataclass(frozen=True)
@@ -58,16 +62,25 @@ class EventAttributes:
     provenance: dict[str, Any]
 
 
-def write_events(path: Path, chunks: Iterable[LabelledEvents], attributes: EventAttributes) -> tuple[int, str]:
+def write_events(
+    path: Path, chunks: Iterable[LabelledEvents], attributes: EventAttributes, labels_path: Path | None = None
+) -> tuple[int, str]:
     """Write events in order, as they come; memory holds one chunk.
+
+    Args:
+        path: of the file of events.
+        chunks: consecutive events.
+        attributes: what the file says about itself.
+        labels_path: of a file of their own for labels and truth; without it they stand beside the voxels.
 
     Returns:
         The number of events written, and the SHA-256 of their content (voxels, features, labels), which depends
-        neither on the chunks nor on how HDF5 stores them. ``from_track`` does not count: no method is given it.
+        neither on the chunks, nor on how HDF5 stores them, nor on where the labels stand. ``from_track`` does not
+        count: no method is given it.
 
     Raises:
         UsageError: when some chunks with voxels have ``from_track`` and some have not.
-        NubenchError: when the disk is full or cannot be written; no file is left.
+        NubenchError: when the disk is full or cannot be written; no file of events is left.
     """
     content = _Content()
     count = 0
@@ -75,9 +88,12 @@ def write_events(path: Path, chunks: Iterable[LabelledEvents], attributes: Event
     def write(partial: Path) -> None:
         nonlocal count
         with h5py.File(partial, "w") as file:
-            offsets = _write_tables(file, content.counted(chunks))
+            if labels_path is None:
+                offsets = _write_tables(file, LabelWriter(file), content.counted(chunks))
+            else:
+                offsets = _write_apart(file, labels_path, content.counted(chunks), attributes, content)
             file["offsets"] = offsets
-            _write_attributes(file, attributes)
+            _write_attributes(file, attributes, labelled=labels_path is None)
             count = len(offsets) - 1
 
     write_atomically(path, write)
@@ -95,26 +111,53 @@ def read_attributes(path: Path) -> EventAttributes:
 
 
 def read_events(path: Path) -> LabelledEvents:
-    """Read a file of events whole.
+    """Read a file of events with their labels whole.
 
     Raises:
-        DataError: when the file is missing, corrupt, foreign, of a newer schema, or its content is impossible
-            (offsets that do not fit, labels outside the classes, features that are not finite).
+        DataError: when the file is missing, corrupt, foreign, of a newer schema, holds no labels, or its content is
+            impossible (offsets that do not fit, labels outside the classes, features that are not finite).
     """
     with opened(path) as file:
-        content = _EventTables(file)
+        content = _LabelledTables(file, file)
         return content.read(0, len(content))
 
 
-def stream_events(path: Path, events_a_chunk: int) -> Iterator[LabelledEvents]:
+def read_voxels(path: Path) -> Events:
+    """Read the events of a file whole, without labels and truth, which the file may or may not hold.
+
+    Raises:
+        DataError: as :func:`read_events`, as far as it is read.
+    """
+    with opened(path) as file:
+        content = _EventTables(file)
+        return content.voxels(0, len(content))
+
+
+def holds_labels(path: Path) -> bool:
+    """Tell whether labels and truth stand in the file of events itself.
+
+    Raises:
+        DataError: when the file is missing or not HDF5.
+    """
+    with opened(path) as file:
+        return "labels" in file
+
+
+def stream_events(path: Path, events_a_chunk: int, labels_path: Path | None = None) -> Iterator[LabelledEvents]:
     """Read a file of events in order, ``events_a_chunk`` events at a time; memory holds one chunk.
+
+    Args:
+        path: of the events.
+        events_a_chunk: their number in each piece.
+        labels_path: of the file with their labels and truth, where these stand apart.
 
     Raises:
         UsageError: when ``events_a_chunk`` is not positive.
         DataError: as :func:`read_events`, before the chunk in which the fault lies.
     """
-    with opened(path) as file:
-        content = _EventTables(file)
+    with ExitStack() as stack:
+        file = stack.enter_context(opened(path))
+        content = _LabelledTables(file, file if labels_path is None else stack.enter_context(opened(labels_path)))
         for first, last in ranges(len(content), events_a_chunk):
             yield content.read(first, last)
 
@@ -143,63 +186,82 @@ class _Content:
         return hashlib.sha256(b"".join(digest.digest() for digest in self._digests.values())).hexdigest()
 
 
-def _write_tables(file: h5py.File, chunks: Iterable[LabelledEvents]) -> Int64:
+def _write_tables(file: h5py.File, labels: LabelWriter, chunks: Iterable[LabelledEvents]) -> Int64:
     """Append the chunks to new tables; return the row boundaries of all events."""
-    tables = GrowingTables(file, {**_VOXELS, **_EVENTS})
+    tables = GrowingTables(file, _VOXELS)
     parts = []
     for chunk in chunks:
-        events = chunk.events
-        columns: dict[str, Any] = {"coords": events.coords, "features": events.features, "labels": chunk.labels}
-        if chunk.from_track is not None:
-            if "from_track" not in file:
-                tables.create(_FROM_TRACK)
-            columns["from_track"] = chunk.from_track.astype(np.uint8)
-        tables.append(columns | primaries_tables.to_columns(chunk.truth))
-        parts.append(events.offsets)
+        tables.append({"coords": chunk.events.coords, "features": chunk.events.features})
+        labels.append(chunk)
+        parts.append(chunk.events.offsets)
     offsets = join_offsets(parts)
-    if "from_track" in file and len(file["from_track"]) != offsets[-1]:
-        raise UsageError("from_track must be in every chunk of events or in none")
+    labels.check(int(offsets[-1]))
     return offsets
 
 
+def _write_apart(
+    file: h5py.File, path: Path, chunks: Iterable[LabelledEvents], attributes: EventAttributes, content: _Content
+) -> Int64:
+    """The same, with the labels in a file of their own."""
+    found: list[Int64] = []
+
+    def write(partial: Path) -> None:
+        with h5py.File(partial, "w") as apart:
+            labels = LabelWriter(apart)
+            found.append(_write_tables(file, labels, chunks))
+            labels.write_attributes(attributes.classes, content.digest())
+
+    write_atomically(path, write)
+    return found[0]
+
+
 class _EventTables:
-    """The events of an open file."""
+    """The voxels of an open file of events."""
 
     def __init__(self, file: h5py.File) -> None:
         self._path = file.filename
         self._classes = len(_read_attributes(file).classes)
         self._offsets = checked_offsets(file, "offsets")
-        voxels = {**_VOXELS, **(_FROM_TRACK if "from_track" in file else {})}
-        self._voxels = checked_tables(file, voxels, rows=int(self._offsets[-1]))
-        self._events = checked_tables(file, _EVENTS, rows=len(self))
+        self._voxels = checked_tables(file, _VOXELS, rows=int(self._offsets[-1]))
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
 
-    def read(self, first: int, last: int) -> LabelledEvents:
+    def rows(self, first: int, last: int) -> slice:
+        """The rows of the voxels of the events from ``first`` to before ``last``."""
+        return slice(int(self._offsets[first]), int(self._offsets[last]))
+
+    def voxels(self, first: int, last: int) -> Events:
         """Read the events from ``first`` to before ``last``."""
         offsets = self._offsets[first : last + 1]
-        voxels = read_rows(self._voxels, slice(int(offsets[0]), int(offsets[-1])))
-        events = read_rows(self._events, slice(first, last))
-        features, labels, from_track = voxels["features"], events["labels"], voxels.get("from_track")
-        if len(labels) and not 0 <= labels.min() <= labels.max() < self._classes:
-            found = f"{labels.min()} to {labels.max()}"
-            raise DataError(f"{self._path}: labels must be 0 to {self._classes - 1}; found {found}")
-        wrong = int(np.count_nonzero(~np.isfinite(features)))
+        voxels = read_rows(self._voxels, self.rows(first, last))
+        wrong = int(np.count_nonzero(~np.isfinite(voxels["features"])))
         if wrong:
             raise DataError(f"{self._path}: {wrong} features are not finite numbers")
-        if from_track is not None and from_track.max(initial=0) > 1:
-            raise DataError(f"{self._path}: from_track must be 0 or 1; found {from_track.max()}")
-        return LabelledEvents(
-            Events(offsets - offsets[0], voxels["coords"], features),
-            labels,
-            primaries_tables.from_columns(events),
-            None if from_track is None else from_track.view(np.bool_),
-        )
+        return Events(offsets - offsets[0], voxels["coords"], voxels["features"])
 
 
-def _write_attributes(file: h5py.File, attributes: EventAttributes) -> None:
-    file.attrs["schema_version"] = SCHEMA_VERSION
+class _LabelledTables(_EventTables):
+    """The events of an open file with labels and truth, which stand in the same file or in another."""
+
+    def __init__(self, file: h5py.File, labels: h5py.File) -> None:
+        super().__init__(file)
+        if integer_attribute(labels, "schema_version") == SCHEMA_VERSION and "labels" not in labels:
+            raise DataError(f"{self._path} holds no labels: those of adapt and test stand in files of their own")
+        tracks = FROM_TRACK if "from_track" in labels else {}
+        self._tracks = checked_tables(labels, tracks, rows=int(self._offsets[-1]))
+        self._events = checked_tables(labels, LABELS, rows=len(self))
+
+    def read(self, first: int, last: int) -> LabelledEvents:
+        """Read the events from ``first`` to before ``last``."""
+        events = self.voxels(first, last)
+        columns = read_rows(self._events, slice(first, last)) | read_rows(self._tracks, self.rows(first, last))
+        labels, truth, from_track = checked_labels(self._path, columns, self._classes)
+        return LabelledEvents(events, labels, truth, from_track)
+
+
+def _write_attributes(file: h5py.File, attributes: EventAttributes, *, labelled: bool) -> None:
+    file.attrs["schema_version"] = 1 if labelled else SCHEMA_VERSION
     file.attrs["detector"] = attributes.detector
     file.attrs["classes"] = list(attributes.classes)
     file.attrs["voxel_size_cm"] = attributes.voxel_size_cm

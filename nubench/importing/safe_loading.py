@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
+import stat
 import warnings
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,16 +23,22 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 NUMPY_ENDING: Final = ".npz"
 TORCH_ENDINGS: Final = (".pt", ".pth", ".p", ".pkl", ".pickle")
 
+#: One event of ten million hits takes less. What is larger, packed or unpacked, is not read.
+MOST_BYTES: Final = 1_000_000_000
+
 _PLAIN: Final = "biufU"
+#: Numbers in lists of lists, which are counted before an array is made of them.
+_MOST_LISTED: Final = 1_000_000
 
 
 def load_arrays(path: Path) -> Arrays:
     """Read the arrays of a file: ``.npz``, or what ``torch.save`` made of a dictionary.
 
     Raises:
-        DataError: when the file is missing, damaged, no dictionary of plain arrays, or would run code when it is read;
-            the message names it.
+        DataError: when the file is missing, damaged, no dictionary of plain arrays, would run code when it is read, or
+            claims more than 1 GB; the message names it.
     """
+    _check_size(path)
     if path.suffix == NUMPY_ENDING:
         return _load_numpy(path)
     return _load_torch(path)
@@ -58,12 +67,53 @@ def array_of(path: Path, arrays: Arrays, name: str, columns: int | None) -> npt.
 
 def _load_numpy(path: Path) -> Arrays:
     try:
+        with zipfile.ZipFile(path) as packed:
+            _check_members(packed)
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist") from error
-    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+    except (
+        *(OSError, ValueError, EOFError, KeyError, AttributeError, MemoryError, RecursionError, SyntaxError),
+        *(TypeError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error),
+    ) as error:
         raise DataError(f"{path} is no readable NumPy archive of plain arrays: {error}") from error
+
+
+def _check_size(path: Path) -> None:
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise DataError(f"{path} does not exist or cannot be read: {error.strerror}") from error
+    # A device or a pipe may never end.
+    if not stat.S_ISREG(found.st_mode):
+        raise DataError(f"{path} is not a file")
+    if found.st_size > MOST_BYTES:
+        raise DataError(f"{path}: {found.st_size:,} bytes are more than the {MOST_BYTES:,} of any file of one event")
+
+
+def _check_members(packed: zipfile.ZipFile) -> None:
+    """Refuse arrays that claim more numbers than are stored, before memory is asked for.
+
+    Raises:
+        ValueError: when one does, or all together are too large.
+    """
+    members = packed.infolist()
+    if (size := sum(member.file_size for member in members)) > MOST_BYTES:
+        raise ValueError(f"its arrays take {size:,} bytes unpacked; at most {MOST_BYTES:,} are read")
+    for member in members:
+        with packed.open(member) as content:
+            claimed = _claimed_bytes(content)
+        if claimed > member.file_size:
+            raise ValueError(f"{member.filename} claims {claimed:,} bytes; {member.file_size:,} are stored")
+
+
+def _claimed_bytes(content: IO[bytes]) -> int:
+    """How much an array in NumPy's own format says that it takes; 0 where it is none, which NumPy refuses."""
+    if content.read(len(np.lib.format.MAGIC_PREFIX)) != np.lib.format.MAGIC_PREFIX:
+        return 0
+    major = content.read(2)[0]
+    read = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(content)
+    return math.prod(shape) * dtype.itemsize
 
 
 def _load_torch(path: Path) -> Arrays:
@@ -73,8 +123,6 @@ def _load_torch(path: Path) -> Arrays:
         with warnings.catch_warnings(), torch.serialization.safe_globals(_numpy_globals()):
             warnings.simplefilter("ignore", UserWarning)  # of pickle protocols; what it cannot read it refuses
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist") from error
     except Exception as error:  # torch raises what its unpickler or its zip reader meets
         # Its own message goes on with advice to read the file all the same.
         wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
@@ -90,13 +138,29 @@ def _load_torch(path: Path) -> Arrays:
 def _plain_array(path: Path, name: str, value: Any) -> npt.NDArray[Any]:
     import torch
 
+    if _listed(value, _MOST_LISTED) > _MOST_LISTED:
+        raise DataError(f"{path}: {name!r} must be an array; it is a list of more than {_MOST_LISTED:,} numbers")
     try:
         array = value.numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
-    except (ValueError, TypeError, RuntimeError) as error:
+    except (ValueError, TypeError, RuntimeError, MemoryError) as error:
         raise DataError(f"{path}: {name!r} is no array: {error}") from error
     if array.dtype.kind not in _PLAIN:
         raise DataError(f"{path}: {name!r} must be an array of numbers; it is one of {array.dtype}")
+    # A tensor may repeat one stored number along any length, at no cost until it is copied.
+    if array.nbytes > MOST_BYTES:
+        raise DataError(f"{path}: {name!r} claims {array.nbytes:,} bytes; at most {MOST_BYTES:,} are read")
     return array
+
+
+def _listed(value: Any, most: int) -> int:
+    """Count what stands in lists of lists, up to ``most`` and one: a list may hold another one many times over."""
+    count, waiting = 0, [value]
+    while waiting and count <= most:
+        inner = waiting.pop()
+        if isinstance(inner, list | tuple):
+            count += len(inner)
+            waiting.extend(inner[: most + 1])
+    return count
 
 
 def _numpy_globals() -> list[Any]:

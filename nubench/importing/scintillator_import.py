@@ -11,7 +11,8 @@ import numpy as np
 
 from nubench.cards import SPLITS, Card, ParticleClass, Split
 from nubench.containers import Events, Float32, Float64, Int64, LabelledEvents, Primaries
-from nubench.datasets import Dataset
+from nubench.dataset_files import labels_of
+from nubench.datasets import HIDDEN_SPLITS, Dataset
 from nubench.errors import DataError
 from nubench.events.store import stream_events
 from nubench.importing.crosstalk import mask_crosstalk
@@ -136,11 +137,13 @@ def _fill_split(dataset: Dataset, split: Split, members: Int64, layout: _Layout,
     nominal, *points = shift.all_points(card.nominal)
     count = len(members)
     dataset.add_events(split, SHIFT, nominal, _chunks(layout, members), count, made_by(card))
-    whole = dataset.directory / dataset.file_of(split, SHIFT, NOMINAL)
+    file = dataset.file_of(split, SHIFT, NOMINAL)
+    whole = dataset.directory / file
+    apart = dataset.directory / labels_of(file) if split in HIDDEN_SPLITS else None
     for point in points:
-        if split in ("adapt", "test") or point.name in shift.sources:
+        if split in HIDDEN_SPLITS or point.name in shift.sources:
             share = float(point.parameters[PARAMETER])
-            masked = (mask_crosstalk(chunk, share, seed) for chunk in stream_events(whole, EVENTS_A_CHUNK))
+            masked = (mask_crosstalk(chunk, share, seed) for chunk in stream_events(whole, EVENTS_A_CHUNK, apart))
             dataset.add_events(split, SHIFT, point, masked, count, made_by(card))
 
 

@@ -70,7 +70,7 @@ def _columns(chunk: TruthChunk, index: Int64) -> dict[str, Any]:
 
 
 def _read(path: Path) -> TruthChunk:
-    with np.load(path) as archive:
+    with np.load(path, allow_pickle=False) as archive:
         return TruthChunk(
             Primaries(**{field.name: archive[f"primaries/{field.name}"] for field in fields(Primaries)}),
             archive["labels"],

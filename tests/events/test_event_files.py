@@ -24,7 +24,16 @@ from hdf5_damage import (
 
 from nubench.containers import Events, LabelledEvents, Primaries
 from nubench.errors import DataError, NubenchError, UsageError
-from nubench.events.store import EventAttributes, read_attributes, read_events, stream_events, write_events
+from nubench.events.label_files import read_labels
+from nubench.events.store import (
+    EventAttributes,
+    holds_labels,
+    read_attributes,
+    read_events,
+    read_voxels,
+    stream_events,
+    write_events,
+)
 
 ATTRIBUTES = EventAttributes("lartpc", ("a", "b", "c"), 0.38, "throws", "throw1", {"gain": 4.0}, {"seed": 3})
 Make = Callable[..., LabelledEvents]
@@ -100,6 +109,33 @@ def test_streaming_gives_what_reading_whole_gives(
 
     assert [len(piece) for piece in pieces[:-1]] == [events_a_chunk] * (len(pieces) - 1)
     assert_same(joined(pieces), read_events(tmp_path / "events.h5"))
+
+
+@pytest.mark.parametrize("tracked", [False, True])
+def test_labels_in_a_file_of_their_own_come_back_and_the_content_is_the_same(
+    tmp_path: Path, synthetic_events: Make, tracked: bool
+) -> None:
+    events = synthetic_events(30, 2)
+    events = _tracked(events) if tracked else events
+    path, apart = tmp_path / "events.h5", tmp_path / "labels.h5"
+    written = write_events(path, [events], ATTRIBUTES, apart)
+
+    assert written == write_events(tmp_path / "together.h5", [events], ATTRIBUTES)
+    assert not holds_labels(path)
+    assert holds_labels(tmp_path / "together.h5")
+    with h5py.File(path) as content:
+        assert set(content) == {"offsets", "coords", "features"}
+        assert content.attrs["schema_version"] == 2
+    for file in (path, tmp_path / "together.h5"):
+        assert read_voxels(file).coords.tobytes() == events.events.coords.tobytes()
+    found = read_labels(apart)
+    assert found.content == written[1]
+    assert_same(LabelledEvents(read_voxels(path), found.labels, found.truth, found.from_track), events)
+    assert_same(joined(list(stream_events(path, 7, apart))), events)
+    with pytest.raises(DataError, match=r"events\.h5 holds no labels"):
+        read_events(path)
+    with pytest.raises(DataError, match="is not a nubench file of labels of version 1"):
+        read_labels(path)
 
 
 def test_streaming_holds_no_more_than_a_chunk(tmp_path: Path, synthetic_events: Make) -> None:
@@ -205,7 +241,7 @@ def test_a_disk_that_fills_up_is_named_and_leaves_nothing(
     ("change", "reason"),
     [
         (lambda f: f.attrs.__delitem__("schema_version"), "schema_version is missing"),
-        (lambda f: f.attrs.__setitem__("schema_version", 2), "schema version 2.*upgrade nubench"),
+        (lambda f: f.attrs.__setitem__("schema_version", 3), "schema version 3.*upgrade nubench"),
         (lambda f: f.attrs.__setitem__("schema_version", "one"), "schema_version must be an integer; found 'one'"),
         (lambda f: f.attrs.__setitem__("schema_version", [1, 1]), "schema_version must be an integer"),
         (lambda f: f.attrs.__delitem__("classes"), "classes"),

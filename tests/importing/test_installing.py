@@ -23,6 +23,8 @@ from nubench.catalogue import card_called, imported_cards
 from nubench.containers import LabelledEvents
 from nubench.datasets import Dataset
 from nubench.errors import DataError, NubenchError, UsageError
+from nubench.evaluation.audit import repeated_kinematics
+from nubench.evaluation.labels import load_labelled
 from nubench.importing.installing import import_dataset
 from nubench.importing.plans import ImportPlan, ImportSettings
 from nubench.importing.splits import DEFAULT_FRACTIONS
@@ -62,7 +64,7 @@ def run_import(registry: PluginRegistry, cache: Path) -> Import:
 
 def _load(dataset: Dataset, split: Any, shift: str, point: str) -> LabelledEvents:
     points = {p.name: p for p in dataset.card.shift(shift).all_points(dataset.card.nominal)}
-    return dataset.load(split, shift, points[point])
+    return load_labelled(dataset, split, shift, points[point])
 
 
 def _train(registry: PluginRegistry, cache: Path, shift: str, method: str = "summary-features-shape-only") -> Result:
@@ -104,7 +106,7 @@ def test_a_folder_of_larndsim_events_becomes_a_data_set_that_runs(
     assert np.all(throw.events.features - nominal.events.features == 20)
     assert len(set(nominal.labels[:9])) == 2  # classes are shuffled
     assert [problem for _, problem in dataset.verify() if problem] == []
-    assert dataset.repeated_kinematics() == 0
+    assert repeated_kinematics(dataset) == 0
 
     result = _train(registry, cache, "throws")
     assert [point.point for point in result.points] == [NOMINAL, "throw1", "throw2"]
@@ -169,7 +171,7 @@ def test_scintillator_events_are_split_anew_and_masked(
             owner[row.tobytes()].add(split)
     assert len(owner) == 20
     assert all(len(splits) == 1 for splits in owner.values())
-    assert dataset.repeated_kinematics() == 0
+    assert repeated_kinematics(dataset) == 0
 
     levels = [point.name for point in plan.card.shift("crosstalk").points]
     assert levels[0] == "level-0.00"

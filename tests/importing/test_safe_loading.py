@@ -124,3 +124,51 @@ def test_a_missing_array_and_a_wrong_shape_are_named(tmp_path: Path) -> None:
         array_of(path, CONTENT, "reco_hits", 3)
     with pytest.raises(DataError, match=r"'reco_hits' must be \(N,\); got \(3, 4\)"):
         array_of(path, CONTENT, "reco_hits", 0)
+
+
+def _npz_claiming(path: Path, shape: str, stored: bytes = b"") -> None:
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}}}".ljust(117).encode() + b"\n"
+    content = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + stored
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("reco_hits.npy", content)
+
+
+def test_an_array_that_claims_more_than_is_stored_is_refused_before_memory_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    for shape in ("(1000000000000, 4)", "(100000, 100000, 100000)"):
+        _npz_claiming(path, shape)
+        with pytest.raises(DataError, match=r"a\.npz .*reco_hits\.npy claims [\d,]+ bytes; 128 are stored"):
+            load_arrays(path)
+
+
+def test_an_archive_that_unpacks_to_more_than_a_gigabyte_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed, packed.open("a.npy", "w") as member:
+        for _ in range(101):
+            member.write(bytes(10_000_000))
+    assert path.stat().st_size < 1_200_000
+    with pytest.raises(DataError, match=r"1,010,000,000 bytes unpacked; at most 1,000,000,000"):
+        load_arrays(path)
+
+
+def test_tensors_and_lists_that_grow_when_they_are_read_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    torch.save({"reco_hits": torch.zeros(1).expand(10**12, 4)}, path)
+    assert path.stat().st_size < 10_000
+    with pytest.raises(DataError, match=r"'reco_hits' claims 16,000,000,000,000 bytes"):
+        load_arrays(path)
+    laughs: list[Any] = [0.0]
+    for _ in range(40):
+        laughs = [laughs] * 10
+    torch.save({"reco_hits": laughs}, path)
+    assert path.stat().st_size < 10_000
+    with pytest.raises(DataError, match="'reco_hits' must be an array; it is a list of more than"):
+        load_arrays(path)
+
+
+def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "zero.npz").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "pipe.pt")
+    for name in ("zero.npz", "pipe.pt"):
+        with pytest.raises(DataError, match=rf"{name} is not a file"):
+            load_arrays(tmp_path / name)

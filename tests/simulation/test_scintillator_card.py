@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nubench.cards import Card, read_card
-from nubench.datasets import particle_gun
+from nubench.dataset_building import particle_gun
 from nubench.detectors import ScintillatorCubes
 from nubench.profiles import PROFILES
 from nubench.simulation.scintillator import CUBES_A_SIDE, LOWEST_INDEX, ScintillatorParameters

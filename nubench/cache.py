@@ -1,0 +1,32 @@
+"""Where data, trainings and finished results are kept between calls."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from nubench.storage import make_folder
+
+CACHE_VARIABLE: Final = "NUBENCH_CACHE"
+
+
+def cache_folder(named: Path | str | None = None) -> Path:
+    """The folder of the cache; made when missing.
+
+    Args:
+        named: the folder; None for the one in the environment variable ``NUBENCH_CACHE``, or else the platform's
+            folder for caches.
+
+    Raises:
+        NubenchError: when it cannot be made.
+    """
+    found = named or os.environ.get(CACHE_VARIABLE)
+    if found:
+        folder = Path(found).expanduser().resolve()
+    else:
+        import platformdirs
+
+        folder = Path(platformdirs.user_cache_dir("nubench"))
+    make_folder(folder)
+    return folder

@@ -1,0 +1,238 @@
+"""The evaluation's side of a sealed training: start the child, hand over events, take arrays back.
+
+The child is a new process, not a fork: it inherits nothing of the evaluation's memory. Its files stand in a folder of
+this training: the source events when it starts, the test events of a point not before the training has ended, and
+never a label of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Final, Self
+
+from pydantic import ValidationError
+
+from nubench.cache import CACHE_VARIABLE
+from nubench.containers import Events
+from nubench.errors import NubenchError, PluginError
+from nubench.evaluation.handout import Handout, Outputs, SourceSplit, save_deposits, save_events
+from nubench.evaluation.messages import ERRORS, Order, ProgressRelay, Sender
+from nubench.evaluation.sealed_child import INTERRUPTED
+from nubench.evaluation.trainee import DepositSource, Report
+from nubench.progress import Progress
+from nubench.storage import make_folder
+
+#: A child that is interrupted may keep what it has, after the step that it is in.
+_SECONDS_TO_END: Final = 90.0
+#: A longer message than this is none of ours.
+_LONGEST_LINE: Final = 10_000_000
+
+
+class SealedTraining:
+    """A training in a child process; used as a context, at whose end the child is gone.
+
+    Args:
+        order: what it is told; its folder ``handout`` is made, and emptied at the end.
+        handout: the events that it is given.
+        forbidden: folders that the child must not read, as far as the system can see to it.
+        progress: shows what the child reports.
+        deposits: hands over the deposits of the training events when they are asked for.
+    """
+
+    def __init__(
+        self,
+        order: Order,
+        handout: Handout,
+        forbidden: Sequence[Path],
+        progress: Progress,
+        deposits: DepositSource | None = None,
+    ) -> None:
+        self._order, self._handout, self._forbidden = order, handout, forbidden
+        self._progress, self._deposits = ProgressRelay(progress), deposits
+        self._folder = order.handout
+
+    def __enter__(self) -> Self:
+        make_folder(self._folder / "tmp")
+        if self._order.job.device != "cpu":
+            _make_kernel_caches()
+        self._empty()
+        self._handout.save(self._folder)
+        commands, our_commands = os.pipe()
+        our_answers, answers = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "nubench.evaluation.sealed_child", str(commands), str(answers)],
+                pass_fds=(commands, answers),
+                stdin=subprocess.DEVNULL,
+                env=_environment(self._folder / "tmp"),
+            )
+        except BaseException:
+            for end in (our_commands, our_answers):
+                os.close(end)
+            raise
+        finally:
+            for end in (commands, answers):
+                os.close(end)
+        self._commands: IO[str] = os.fdopen(our_commands, "w", encoding="utf-8")
+        self._answers: IO[str] = os.fdopen(our_answers, encoding="utf-8", errors="replace")
+        self._sender = Sender(self._commands)
+        try:
+            self._start()
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._progress.close()
+        for pipe in (self._commands, self._answers):
+            with suppress(OSError):
+                pipe.close()
+        # A child without its pipes ends by itself; one that was interrupted has been so with us, or is told.
+        if isinstance(error, KeyboardInterrupt):
+            self._process.send_signal(signal.SIGINT)
+        try:
+            self._process.wait(_SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._empty()
+
+    def fit(self) -> None:
+        """See :meth:`nubench.evaluation.trainee.TrainingSession.fit`.
+
+        Raises:
+            NubenchError: what the method raised, or how the child ended.
+        """
+        self._ask("fit")
+
+    def source_outputs(self, split: SourceSplit) -> Outputs:
+        """See :meth:`nubench.evaluation.trainee.TrainingSession.source_outputs`.
+
+        Raises:
+            NubenchError: as :meth:`fit`.
+        """
+        return self._arrays(lambda file: self._ask("source", split=split, outputs=file))
+
+    def outputs(self, events: Events) -> Outputs:
+        """See :meth:`nubench.evaluation.trainee.TrainingSession.outputs`.
+
+        Raises:
+            NubenchError: as :meth:`fit`.
+        """
+        handed = self._folder / "events.safetensors"
+        save_events(handed, events)
+        try:
+            return self._arrays(lambda file: self._ask("outputs", events=str(handed), outputs=file))
+        finally:
+            handed.unlink(missing_ok=True)
+
+    def report(self) -> Report:
+        """See :meth:`nubench.evaluation.trainee.TrainingSession.report`.
+
+        Raises:
+            NubenchError: as :meth:`fit`.
+        """
+        try:
+            return Report.model_validate(self._ask("report"))
+        except ValidationError as error:
+            raise PluginError(f"method {self._method!r} reported {error.errors()[0]['msg']}") from error
+
+    @property
+    def _method(self) -> str:
+        return self._order.job.method
+
+    def _arrays(self, ask: Callable[[str], Any]) -> Outputs:
+        file = self._folder / "outputs.safetensors"
+        try:
+            ask(str(file))
+            return Outputs.load(file)
+        finally:
+            file.unlink(missing_ok=True)
+
+    def _ask(self, command: str, **content: str) -> Any:
+        """Give a command, and show progress until it is answered."""
+        self._send(command=command, **content)
+        while True:
+            line = self._answers.readline(_LONGEST_LINE)
+            if not line:
+                raise self._ended()
+            try:
+                message = json.loads(line)
+                if self._progress.show(message):
+                    continue
+                kind = message["kind"]
+                if kind == "error":
+                    raise ERRORS[message["error"]](str(message["message"]))
+                value = message["value"] if kind == "done" else None
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise PluginError(
+                    f"method {self._method!r} wrote something of its own to the evaluation: {line[:200]!r}"
+                ) from error
+            if kind == "done":
+                return value
+            self._hand_over_deposits()
+
+    def _hand_over_deposits(self) -> None:
+        if self._deposits is None:
+            raise PluginError(f"method {self._method!r} asks for deposits that it was not offered")
+        file = self._folder / "deposits.safetensors"
+        if not file.exists():
+            save_deposits(file, *self._deposits())
+        self._send(command="deposits", file=str(file))
+
+    def _send(self, **message: Any) -> None:
+        try:
+            self._sender.send(**message)
+        except BrokenPipeError:
+            raise self._ended() from None
+
+    def _start(self) -> None:
+        job = self._order.job
+        allowed = (self._folder, job.directory, job.source_directory, *self._order.plugin_files)
+        self._send(forbidden=[str(path) for path in self._forbidden], allowed=[str(path) for path in allowed])
+        self._send(**self._order.model_dump(mode="json"))
+
+    def _ended(self) -> BaseException:
+        """Why the child is gone."""
+        code = self._process.wait()
+        if code == INTERRUPTED or code == -signal.SIGINT:
+            return KeyboardInterrupt()
+        if code < 0:
+            name = signal.Signals(-code).name
+            hint = "; it may have run out of memory" if name == "SIGKILL" else ""
+            return NubenchError(f"the training of {self._method!r} was killed by {name}{hint}")
+        return NubenchError(f"the training of {self._method!r} ended without an answer, with exit code {code}")
+
+    def _empty(self) -> None:
+        """Remove what was handed over; a killed evaluation leaves it for the next one to remove."""
+        for file in self._folder.glob("*.safetensors"):
+            file.unlink(missing_ok=True)
+
+
+def _environment(temporary: Path) -> dict[str, str]:
+    """What the child finds in its environment: all but the way to the cache."""
+    kept = {name: value for name, value in os.environ.items() if name != CACHE_VARIABLE}
+    # What is imported here is imported there, also where the path was changed by hand.
+    path = os.pathsep.join(folder or str(Path.cwd()) for folder in sys.path)
+    return {**kept, "PYTHONPATH": path, "TMPDIR": str(temporary)}
+
+
+def _make_kernel_caches() -> None:
+    """Make the folders in which libraries of a GPU keep compiled kernels.
+
+    A child that is confined cannot read what is new in a folder above the cache, and the home folder often is one.
+    """
+    for folder in (".triton", ".nv"):
+        with suppress(NubenchError):
+            make_folder(Path.home() / folder)

@@ -1,0 +1,175 @@
+"""Methods for the tests of the sealed child: well-behaved, broken and hostile ones, as text of plugin files."""
+
+from __future__ import annotations
+
+FRAME = """
+import json, os, signal, sys, time
+from pathlib import Path
+import numpy as np
+import nubench
+from nubench.errors import PluginError, UsageError
+from nubench.methods import Method, Model
+
+class Guess(Model):
+    def log_probabilities(self, events):
+        return np.full((len(events), 3), np.log(1 / 3), np.float32)
+
+class Mine(Method):
+    name = "mine"
+    title = "for tests"
+    ranked_by = "head"
+    uses_backbone = False
+    target_access = "{access}"
+
+    def fit(self, data, context):
+{body}
+
+@nubench.hookimpl
+def register_methods():
+    return [Mine]
+"""
+
+
+def plugin(body: str, access: str = "none") -> str:
+    """A plugin file whose method ``mine`` does this in ``fit``."""
+    indented = "\n".join(f"        {line}" for line in body.strip().splitlines())
+    return FRAME.replace("{access}", access).replace("{body}", indented)
+
+
+#: Searches for label arrays of which it knows the digests, sums and sums of squares alone: these do not put the arrays
+#: into its memory.
+HOSTILE = '''
+import gc, hashlib, json, os, sys, types
+from pathlib import Path
+import numpy as np
+import nubench
+from nubench.methods import Method, Model
+
+known = json.loads((Path(__file__).parent / "known.json").read_text())
+LENGTH, SUM, SQUARES, DIGESTS = (known[name] for name in ("length", "sum", "squares", "digests"))
+PLANT = {plant}
+
+def labels_in(values):
+    """The names of the label arrays that stand somewhere in an array of numbers."""
+    if len(values) < LENGTH:
+        return []
+    small = np.where((values >= 0) & (values <= 2), values, 50).astype(np.int64)
+    def sums(each):
+        total = np.concatenate([[0], np.cumsum(each)])
+        return total[LENGTH:] - total[:-LENGTH]
+    places = np.flatnonzero((sums(small) == SUM) & (sums(small * small) == SQUARES))
+    found = [hashlib.sha256(small[i : i + LENGTH].astype(np.uint8).tobytes()).hexdigest() for i in places]
+    return [DIGESTS[digest] for digest in found if digest in DIGESTS]
+
+def numbers_in(thing):
+    """The numbers that an object holds."""
+    kind = type(thing)
+    if kind.__module__ == "torch" and kind.__name__ in ("Tensor", "Parameter") and not thing.is_meta:
+        thing = thing.detach().cpu().float().numpy()
+    if kind in (list, tuple) and len(thing) >= LENGTH and all(type(x) in (int, float) for x in thing):
+        thing = np.array(thing, dtype=object)
+        thing = np.array([x if 0 <= x <= 2 else 50 for x in thing])
+    if kind in (bytes, bytearray):
+        thing = np.frombuffer(thing, np.uint8)
+    if isinstance(thing, np.ndarray) and thing.dtype.kind in "biuf":
+        return thing.ravel()
+    return np.zeros(0)
+
+def reachable():
+    """All that garbage collection, frames, closures and attributes lead to."""
+    seen, queue = set(), list(gc.get_objects()) + list(sys.modules.values())
+    frame = sys._getframe()
+    while frame:
+        queue += [frame.f_locals, frame.f_globals]
+        frame = frame.f_back
+    for frame in sys._current_frames().values():
+        queue.append(frame.f_locals)
+    while queue:
+        thing = queue.pop()
+        if id(thing) in seen:
+            continue
+        seen.add(id(thing))
+        yield thing
+        if isinstance(thing, types.FunctionType) and thing.__closure__:
+            for cell in thing.__closure__:
+                try:
+                    queue.append(cell.cell_contents)
+                except ValueError:
+                    pass
+        try:
+            queue += gc.get_referents(thing)
+        except Exception:
+            pass
+
+def memory():
+    """The writable memory of the process, as whole numbers of 8 and 4 bytes."""
+    with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb", 0) as content:
+        for line in maps:
+            where, rights, *rest = line.split()
+            if not rights.startswith("rw") or "[v" in line:
+                continue
+            first, last = (int(number, 16) for number in where.split("-"))
+            for start in range(first, last, 1 << 22):
+                try:
+                    content.seek(start)
+                    raw = content.read(min((1 << 22) + 8 * LENGTH, last - start))
+                except OSError:
+                    break
+                if raw.count(0) < len(raw):
+                    for kind in (np.int64, np.int32):
+                        yield np.frombuffer(raw, kind, len(raw) // kind().itemsize)
+
+def search(data, context, model):
+    found = {{"objects": [], "memory": [], "files": [], "opened": [], "environment": []}}
+    looked_at = 0
+    for thing in reachable():
+        looked_at += 1
+        found["objects"] += labels_in(numbers_in(thing))
+    for numbers in memory():
+        found["memory"] += labels_in(numbers)
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            found["files"].append(os.readlink("/proc/self/fd/" + number))
+        except OSError:
+            pass
+    for folder in (context.directory, *context.directory.parents):
+        if (folder / "data").is_dir():
+            for path in sorted((folder / "data").rglob("*")):
+                try:
+                    found["opened"].append([str(path), len(path.read_bytes())])
+                except OSError as error:
+                    pass
+            break
+    found["environment"] = [f"{{name}}={{value}}" for name, value in os.environ.items() if "CACHE" in name]
+    found["looked_at"] = looked_at
+    found["modules"] = sorted(name for name in sys.modules if name.startswith("nubench"))
+    return found
+
+class Searching(Model):
+    def __init__(self, data, context):
+        self.data, self.context, self.calls = data, context, 0
+    def log_probabilities(self, events):
+        self.calls += 1
+        if self.calls > 1:
+            found = search(self.data, self.context, self)
+            (self.context.directory / "at-test.json").write_text(json.dumps(found))
+        return np.full((len(events), 3), np.log(1 / 3), np.float32)
+
+class Hostile(Method):
+    name = "mine"
+    title = "looks for labels"
+    ranked_by = "head"
+    uses_backbone = False
+    target_access = "unlabelled"
+    def fit(self, data, context):
+        model = Searching(data, context)
+        if PLANT:
+            model.planted = np.array(known["digits"], np.int64) - 7
+        found = search(data, context, model)
+        (context.directory / "at-fit.json").write_text(json.dumps(found))
+        return model
+
+@nubench.hookimpl
+def register_methods():
+    return [Hostile]
+'''

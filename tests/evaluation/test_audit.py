@@ -1,0 +1,100 @@
+"""The audit finds leaks that are planted, and none where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from nubench.containers import Events, LabelledEvents, Primaries
+from nubench.evaluation.audit import NEAR, guess_from, place_columns, shared_kinematics, smallest_charge
+from nubench.evaluation.handout import keyed_order
+
+EVENTS, CLASSES = 600, 3
+
+
+def _truth(seed: int, count: int = 200) -> Primaries:
+    rng = np.random.default_rng(seed)
+    direction = rng.normal(size=(count, 3))
+    return Primaries(
+        np.arange(count),
+        rng.choice([11, 13, 2212], count),
+        rng.uniform(50, 1000, count).astype(np.float32),
+        rng.uniform(-50, 50, (count, 3)).astype(np.float32),
+        (direction / np.linalg.norm(direction, axis=1, keepdims=True)).astype(np.float32),
+    )
+
+
+@pytest.mark.parametrize(
+    ("order", "verdict"),
+    [
+        (lambda rng: rng.integers(0, CLASSES, EVENTS), "ok"),
+        (lambda rng: np.arange(EVENTS) % CLASSES, "LEAK"),
+        (lambda rng: np.sort(rng.integers(0, CLASSES, EVENTS)), "LEAK"),
+        # One event in ten gives its class away.
+        (lambda rng: np.where(np.arange(EVENTS) % 10 == 0, 0, rng.integers(1, CLASSES, EVENTS)), "LEAK"),
+    ],
+    ids=["shuffled", "in turn", "sorted", "sometimes"],
+)
+def test_an_order_that_gives_classes_away_is_found(
+    order: Callable[[np.random.Generator], np.ndarray], verdict: str
+) -> None:
+    labels = order(np.random.default_rng(1))
+    found = guess_from("position", place_columns(np.arange(EVENTS)), labels)
+    assert found.verdict == verdict, found
+    # What is handed out is at chance whatever the file is like.
+    handed = keyed_order(bytes(16), "test", EVENTS)
+    assert guess_from("handed out", place_columns(np.arange(EVENTS)), labels[handed]).verdict == "ok"
+
+
+def test_chance_is_the_most_frequent_class() -> None:
+    rng = np.random.default_rng(2)
+    labels = (rng.random(EVENTS) < 0.1).astype(np.int64)
+    found = guess_from("position", place_columns(np.arange(EVENTS)), labels)
+    assert found.verdict == "ok"
+    assert float(found.expected) == pytest.approx(1 - labels.mean(), abs=1e-3)
+
+
+def test_chance_is_seldom_taken_for_a_leak() -> None:
+    rng = np.random.default_rng(3)
+    verdicts = [guess_from("x", rng.normal(size=(200, 1)), rng.integers(0, 2, 200)).verdict for _ in range(8)]
+    assert set(verdicts) == {"ok"}
+
+
+def test_too_few_events_to_tell_are_no_leak() -> None:
+    assert guess_from("x", np.zeros((3, 1)), np.array([0, 1, 1])).verdict == "ok"
+
+
+def test_the_smallest_charge_is_measured_and_no_leak(synthetic_events: Callable[..., LabelledEvents]) -> None:
+    events = synthetic_events(EVENTS, 5)
+    charge = smallest_charge(events.events)
+    assert charge[7, 0] == events.events.select(np.array([7])).features.min()
+    found = guess_from("smallest charge", charge, events.labels, is_metadata=False)
+    assert found.verdict == "physics"
+    hidden = replace(events, events=Events(events.events.offsets, events.events.coords, 0 * events.events.features))
+    assert guess_from("none", smallest_charge(hidden.events), events.labels, is_metadata=False).verdict == "ok"
+
+
+def test_a_particle_in_two_splits_is_found_when_it_is_moved_a_little() -> None:
+    train, test = _truth(1), _truth(2)
+    assert shared_kinematics({"train": train, "test": test}).verdict == "ok"
+    borrowed = train.select(np.arange(5))
+    # 200 events from -50 to 50 cm have a spread of some 29 cm.
+    for moved, verdict in ((0.0, "LEAK"), (0.5 * NEAR * 29, "LEAK"), (3 * NEAR * 29, "ok")):
+        shifted = replace(borrowed, vertex=(borrowed.vertex + moved).astype(np.float32))
+        found = shared_kinematics({"train": train, "test": Primaries.concatenate([test, shifted])})
+        assert found.verdict == verdict, moved
+    other = replace(borrowed, pdg=borrowed.pdg + 1)
+    assert shared_kinematics({"train": train, "test": Primaries.concatenate([test, other])}).verdict == "ok"
+
+
+def test_kinematics_that_nobody_recorded_are_not_compared() -> None:
+    nothing = replace(
+        _truth(1),
+        kinetic_energy=np.full(200, np.nan, np.float32),
+        vertex=np.zeros((200, 3), np.float32),
+        direction=np.zeros((200, 3), np.float32),
+    )
+    assert shared_kinematics({"train": nothing, "test": nothing}).verdict == "ok"

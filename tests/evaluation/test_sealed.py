@@ -1,0 +1,348 @@
+"""The sealed child: what it cannot find, what comes back from it, and how it ends."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from sealed_plugins import HOSTILE, plugin
+
+from nubench.cards import Normalisation
+from nubench.containers import Deposits, Int64, LabelledEvents
+from nubench.errors import NubenchError, PluginError, UsageError
+from nubench.evaluation.confinement import can_confine
+from nubench.evaluation.handout import Handout, keyed_order
+from nubench.evaluation.messages import Order
+from nubench.evaluation.sealed import SealedTraining
+from nubench.evaluation.trainee import Job, Trainee
+from nubench.plugins import load_plugins
+from nubench.progress import Progress, SilentProgress
+
+Make = Callable[..., LabelledEvents]
+WRITES_INTO_PIPES = """
+for number in range(3, 20):
+    try:
+        os.write(number, b"[1, 2]\\n")
+    except OSError:
+        pass
+time.sleep(60)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _no_installed_plugins(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Children start faster with the plugin of the test alone."""
+    if "config" not in request.fixturenames:
+        monkeypatch.setenv("NUBENCH_PLUGINS", "")
+
+
+@pytest.fixture
+def source(synthetic_events: Make) -> Handout:
+    """Source events, and unlabelled ones of the target."""
+    train, val, target = (synthetic_events(count, seed) for count, seed in ((48, 1), (16, 2), (40, 3)))
+    return Handout(train.events, train.labels, val.events, val.labels, target.events)
+
+
+def _job(folder: Path, method: str = "mine", config: dict[str, Any] | None = None) -> Job:
+    directory = folder / "cache" / "trainings" / "one"
+    directory.mkdir(parents=True, exist_ok=True)
+    return Job(
+        method=method,
+        config=config or {},
+        classes=("a", "b", "c"),
+        normalisation=Normalisation(offset=90, scale=10, unit="ADC counts", how="test"),
+        voxel_size_cm=0.38,
+        seed=3,
+        device="cpu",
+        profile="smoke",
+        backbone="tiny",
+        engine="native",
+        directory=directory,
+        source_directory=directory,
+        threads=1,
+    )
+
+
+@contextmanager
+def _sealed(
+    folder: Path,
+    handout: Handout,
+    text: str | None = None,
+    progress: Progress | None = None,
+    deposits: Callable[[], tuple[Deposits, Int64]] | None = None,
+    **job: Any,
+) -> Iterator[SealedTraining]:
+    files = []
+    if text is not None:
+        file = folder / "plugins" / "mine.py"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+        files.append(file)
+    told = _job(folder, **job)
+    order = Order(
+        job=told,
+        plugin_files=tuple(files),
+        method=told.method,
+        backbone="tiny",
+        detector="lartpc" if deposits else None,
+        handout=told.directory / "handout",
+    )
+    forbidden = [folder / "cache" / name for name in ("data", "trainings")]
+    with SealedTraining(order, handout, forbidden, progress or SilentProgress(), deposits) as training:
+        yield training
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("planted", [False, True])
+def test_a_plugin_that_tries_everything_finds_no_label(
+    synthetic_events: Make, source: Handout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planted: bool
+) -> None:
+    """It walks objects, frames, closures and open files, scans its memory byte by byte, and reads what it can."""
+    test = synthetic_events(64, 4)
+    order = keyed_order(b"k" * 16, "nominal", len(test))
+    orders = {"as in the file": test.labels, "as handed over": test.labels[order]}
+    known = {
+        "digests": {
+            hashlib.sha256(labels.astype(np.uint8).tobytes()).hexdigest(): how for how, labels in orders.items()
+        },
+        "length": len(test),
+        "sum": int(test.labels.sum()),
+        "squares": int((test.labels**2).sum()),
+        # For the control alone: other numbers, from which the labels follow.
+        "digits": (test.labels + 7).tolist() if planted else [],
+    }
+    plugins = tmp_path / "plugins"
+    plugins.mkdir()
+    (plugins / "known.json").write_text(json.dumps(known))
+    labels_file = tmp_path / "cache" / "data" / "labels" / "test.h5"
+    labels_file.parent.mkdir(parents=True)
+    labels_file.write_bytes(test.labels.tobytes())
+    monkeypatch.setenv("NUBENCH_CACHE", str(tmp_path / "cache"))
+
+    with _sealed(tmp_path, source, HOSTILE.format(plant=planted)) as training:
+        training.fit()
+        training.source_outputs("val")
+        training.outputs(test.events.select(order))
+
+    for moment in ("at-fit", "at-test"):
+        found = json.loads((tmp_path / "cache" / "trainings" / "one" / f"{moment}.json").read_text())
+        assert found["looked_at"] > 10_000
+        assert found["environment"] == []
+        assert "nubench.evaluation.trainee" in found["modules"]
+        assert "nubench.evaluation.labels" not in found["modules"]
+        assert not [file for file in found["files"] if "cache/data" in file]
+        if can_confine():
+            assert found["opened"] == []
+        if planted:
+            # The search works: it finds the one array that is there.
+            assert "as in the file" in found["objects"]
+            assert "as in the file" in found["memory"]
+        else:
+            assert found["objects"] == []
+            assert found["memory"] == []
+
+
+@pytest.mark.skipif(not can_confine(), reason="this system cannot confine a process: Landlock needs Linux 5.13")
+def test_a_sealed_plugin_cannot_read_the_data_of_the_cache(source: Handout, tmp_path: Path) -> None:
+    secret = tmp_path / "cache" / "data" / "secret"
+    secret.parent.mkdir(parents=True)
+    secret.write_text("0 1 2")
+    body = f"""
+tried = {{}}
+for way, read in {{
+    "open": lambda: open({str(secret)!r}).read(),
+    "link": lambda: os.link({str(secret)!r}, context.directory / "link"),
+    "move": lambda: os.rename({str(secret)!r}, context.directory / "moved"),
+    "copy": lambda: os.system("cat {secret} > " + str(context.directory / "copy")) and 1 / 0,
+    "parent": lambda: open(f"/proc/{{os.getppid()}}/mem", "rb").read(1),
+    "own": lambda: (context.directory / "note").write_text("x") and (context.directory / "note").read_text(),
+}}.items():
+    try:
+        read()
+    except Exception as error:
+        tried[way] = type(error).__name__
+(context.directory / "tried.json").write_text(json.dumps(tried))
+return Guess()
+"""
+    with _sealed(tmp_path, source, plugin(body)) as training:
+        training.fit()
+    directory = tmp_path / "cache" / "trainings" / "one"
+    tried = json.loads((directory / "tried.json").read_text())
+    assert set(tried) == {"open", "link", "move", "copy", "parent"}
+    assert secret.read_text() == "0 1 2"
+    assert (directory / "copy").read_text() == ""
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize(
+    ("method", "config"),
+    [
+        ("classifier", {"views": 96, "batch_size": 16}),
+        pytest.param("supcon", {"views": 96, "batch_size": 16}, marks=pytest.mark.slow),
+        pytest.param("summary-features", {}, marks=pytest.mark.slow),
+    ],
+)
+def test_sealed_or_not_a_training_gives_the_same_to_the_last_bit(
+    synthetic_events: Make, source: Handout, tmp_path: Path, method: str, config: dict[str, Any]
+) -> None:
+    test = synthetic_events(50, 4).events
+    registry = load_plugins()
+    job = _job(tmp_path / "here", method, config)
+    here = Trainee(job, source, registry.method(method).thing, registry.backbone("tiny").thing, SilentProgress())
+    here.fit()
+    order = keyed_order(b"k" * 16, "nominal", len(test))
+    with _sealed(tmp_path / "there", source, method=method, config=config) as there:
+        there.fit()
+        pairs = [(here.source_outputs(split), there.source_outputs(split)) for split in ("train", "val")]
+        # Nor does the order matter in which test events are handed over.
+        pairs.append((here.outputs(test), there.outputs(test.select(order)).select(np.argsort(order))))
+        reports = [each.report() for each in (here, there)]
+    for one, two in pairs:
+        for name in ("embeddings", "log_probabilities"):
+            first, second = getattr(one, name), getattr(two, name)
+            assert (first is None) == (second is None)
+            assert first is None or first.tobytes() == second.tobytes()
+    same = [
+        (each.parameters, each.backbone_parameters, each.flops_per_event, each.training.history) for each in reports
+    ]
+    assert same[0] == same[1]
+    assert reports[1].device_seconds is None
+    # An own process has a memory of its own.
+    assert 50 < reports[1].peak_memory_mb < psutil.virtual_memory().total / 2**20
+    if method != "summary-features":
+        # 30 voxels, 6,700 weights of the first block alone, twice for a multiplication and an addition.
+        assert reports[0].flops_per_event is not None
+        assert 1e5 < reports[0].flops_per_event < 1e8
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "message"),
+    [
+        ("raise PluginError('not like this')", PluginError, "^not like this$"),
+        ("raise ValueError('three')", PluginError, "^method 'mine' failed in fit: ValueError: three$"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", NubenchError, "'mine' was killed by SIGKILL; it may have run out of"),
+        *(
+            pytest.param(*row, marks=pytest.mark.slow)
+            for row in (
+                ("raise UsageError('nor like this')", UsageError, "^nor like this$"),
+                ("sys.exit(4)", PluginError, "^method 'mine' failed in fit: SystemExit: 4$"),
+                ("return 7", PluginError, "fit returned 7; expected a nubench Model"),
+                ("os._exit(3)", NubenchError, "'mine' ended without an answer, with exit code 3"),
+                ("return data.target_labels", PluginError, "method 'mine' reads the labels of target events"),
+                ("return data.resimulator()", UsageError, "method 'mine' simulates the training events again"),
+                (WRITES_INTO_PIPES, PluginError, "method 'mine' wrote something of its own"),
+            )
+        ),
+    ],
+)
+def test_how_a_training_fails_reaches_the_user_as_one_message(
+    source: Handout, tmp_path: Path, body: str, error: type[Exception], message: str
+) -> None:
+    with _sealed(tmp_path, source, plugin(body)) as training:
+        child = psutil.Process(training._process.pid)
+        with pytest.raises(NubenchError, match=message) as raised:
+            training.fit()
+    assert type(raised.value) is error
+    assert not child.is_running()
+    assert list((tmp_path / "cache" / "trainings" / "one" / "handout").glob("*.safetensors")) == []
+
+
+def test_a_method_that_declared_nothing_has_no_target(source: Handout, tmp_path: Path) -> None:
+    handout = Handout(source.train, source.train_labels, source.val, source.val_labels)
+    message = "'mine' reads the target events but declares target_access = 'none'"
+    with _sealed(tmp_path, handout, plugin("data.target")) as training, pytest.raises(PluginError, match=message):
+        training.fit()
+
+
+def test_test_events_come_after_the_training(synthetic_events: Make, source: Handout, tmp_path: Path) -> None:
+    body = """
+handout = context.directory / "handout"
+(context.directory / "seen").write_text(" ".join(sorted(file.stem for file in handout.glob("*.safetensors"))))
+return Guess()
+"""
+    with _sealed(tmp_path, source, plugin(body)) as training:
+        training.fit()
+        made = training.outputs(synthetic_events(5, 4).events)
+    assert made.embeddings is None
+    assert made.log_probabilities is not None
+    assert (tmp_path / "cache" / "trainings" / "one" / "seen").read_text() == "target train val"
+
+
+class _Recorded:
+    """Progress that is written down."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.lines.append(message)
+
+    @contextmanager
+    def task(self, title: str, total: int, unit: str, done: int = 0) -> Iterator[_Recorded]:
+        self.lines.append(f"{title}: {done} of {total} {unit}")
+        yield self
+        self.lines.append("end")
+
+    def advance(self, amount: int, note: str = "") -> None:
+        self.lines.append(f"{amount} {note}")
+
+
+def test_progress_of_the_child_is_shown(source: Handout, tmp_path: Path) -> None:
+    body = """
+context.progress.say("so far")
+with context.progress.task("training", 10, "events", done=3) as task:
+    task.advance(np.int64(7), "loss 1")
+return Guess()
+"""
+    shown = _Recorded()
+    with _sealed(tmp_path, source, plugin(body), shown) as training:
+        training.fit()
+    assert shown.lines == ["so far", "training: 3 of 10 events", "7 loss 1", "end"]
+
+
+def test_deposits_are_handed_over_when_they_are_asked_for(source: Handout, tmp_path: Path) -> None:
+    asked = []
+
+    def deposits() -> tuple[Deposits, Int64]:
+        asked.append(1)
+        rows = np.zeros((48, 3), np.float32)
+        return Deposits(np.arange(49), rows, rows + 1, rows[:, 0], rows[:, 0]), np.arange(48) + 7
+
+    body = "(context.directory / 'count').write_text(str(len(data.resimulator())))\nreturn Guess()"
+    with _sealed(tmp_path, source, plugin(body), deposits=deposits) as training:
+        assert asked == []
+        training.fit()
+    assert (tmp_path / "cache" / "trainings" / "one" / "count").read_text() == "48"
+
+
+def test_the_child_ends_with_the_evaluation(source: Handout, tmp_path: Path) -> None:
+    body = "(context.directory / 'began').touch()\ntime.sleep(600)"
+    training = _sealed(tmp_path, source, plugin(body))
+    sealed = training.__enter__()
+    child = psutil.Process(sealed._process.pid)
+    sealed._send(command="fit")
+    while not (sealed._order.job.directory / "began").exists():
+        time.sleep(0.02)
+    training.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert not child.is_running()
+
+
+def test_the_child_does_not_outlive_a_killed_evaluation(source: Handout, tmp_path: Path) -> None:
+    body = "(context.directory / 'began').touch()\ntime.sleep(600)"
+    with _sealed(tmp_path, source, plugin(body)) as training:
+        child = psutil.Process(training._process.pid)
+        training._send(command="fit")
+        while not (training._order.job.directory / "began").exists():
+            time.sleep(0.02)
+        # What the system does when a process is gone: its ends of the pipes are closed.
+        training._commands.close()
+        child.wait(60)
+    assert not child.is_running()

@@ -1,0 +1,62 @@
+"""Signals: at once, or where the work can keep what it has; in a process of its own, as they are the process's."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from nubench.interrupts import SIGNALS, listening
+
+PROGRAM = """
+import os, signal, sys
+from nubench.interrupts import Interrupted, deferred, listen, stop_asked
+listen()
+number = int(sys.argv[1])
+try:
+    {body}
+except KeyboardInterrupt as error:
+    print(type(error).__name__, stop_asked())
+"""
+AT_ONCE = "os.kill(os.getpid(), number); signal.pause(); print('not reached')"
+HEEDED = """
+    with deferred() as asked:
+        os.kill(os.getpid(), number)
+        while not asked(): pass
+        print('kept')
+        raise Interrupted
+"""
+NOT_HEEDED = """
+    with deferred():
+        with deferred():
+            os.kill(os.getpid(), number)
+            while not stop_asked(): pass
+        print('the inner one goes on')
+    print('not reached')
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2])
+@pytest.mark.parametrize(
+    ("body", "printed"), [(AT_ONCE, []), (HEEDED, ["kept"]), (NOT_HEEDED, ["the inner one goes on"])]
+)
+def test_a_signal_stops_in_an_orderly_way(number: signal.Signals, body: str, printed: list[str]) -> None:
+    code = PROGRAM.format(body=body.strip())
+    command = [sys.executable, "-c", code, str(int(number))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines() == [*printed, "Interrupted True"]
+
+
+def test_without_a_signal_nothing_happens() -> None:
+    code = "from nubench.interrupts import deferred\nwith deferred() as asked: print(asked())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "False\n"
+
+
+def test_a_context_gives_the_signals_back() -> None:
+    before = [signal.getsignal(number) for number in SIGNALS]
+    with listening():
+        assert len({signal.getsignal(number) for number in SIGNALS}) == 1
+    assert [signal.getsignal(number) for number in SIGNALS] == before
