@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import JsonValue, ValidationError
 
@@ -36,6 +37,7 @@ from nubench.storage import explained_failures, write_atomically
 __all__ = [
     "NOT_COMPARED",
     "SCHEMA_VERSION",
+    "SUBMISSIONS",
     "Backbone",
     "Cost",
     "Dataset",
@@ -62,6 +64,13 @@ __all__ = [
 ]
 
 
+#: The folder of submitted results in that of the leaderboards.
+SUBMISSIONS: Final = "submissions"
+
+#: A million test events at 40 points by two read-outs take some 20 MB; a file beyond that is not parsed.
+MOST_BYTES: Final = 20_000_000
+
+
 def fingerprint(value: JsonValue) -> str:
     """Return 8 hexadecimal digits that differ for different settings, but not for 1 and 1.0 or another order of keys.
 
@@ -82,9 +91,12 @@ def experiment(result: Result) -> dict[str, Any]:
 
     Of the detector parameters, those count that some point moves. What is the same everywhere is fixed by the recipe of
     the data set, and a parameter that a later version adds, switched off, must not part results that saw equal events.
+    The version of the schema counts from 2 on: file names of version 1, which are made from this, stay what they are.
     """
     method = result.method
+    later = {"schema": result.schema_version} if result.schema_version > 1 else {}
     return {
+        **later,
         "method": [method.name, method.distribution, method.version, method.config, method.ranked_by],
         "dataset": result.dataset.model_dump(mode="json", exclude={"events", "checksums"}),
         "shift": [result.shift.name, _moved_parameters(result)],
@@ -118,7 +130,7 @@ def submission_path(root: Path, result: Result) -> Path:
     ``submissions/<detector>/<shift>/<profile>/<method>-seed<seed>-<fingerprint>.json``, where ``<shift>`` is
     :func:`shift_folder`.
     """
-    folder = root / "submissions" / result.dataset.detector / shift_folder(result) / result.profile.name
+    folder = root / SUBMISSIONS / result.dataset.detector / shift_folder(result) / result.profile.name
     return folder / f"{result.method.name}-seed{result.seed}-{fingerprint(experiment(result))}.json"
 
 
@@ -142,13 +154,12 @@ def read_result(path: Path) -> Result:
     """Read a result and check it.
 
     Raises:
-        DataError: when the file is missing, no JSON, of a newer schema, or contradicts itself; the message
-            names the file and the reason.
+        DataError: when the file is missing, larger than 20 MB, no JSON, of a newer schema, or contradicts itself; the
+            message names the file and the reason.
     """
     try:
-        with explained_failures(path):
-            text = path.read_text(encoding="utf-8")
-        content = json.loads(text)
+        text = _text(path)
+        content = json.loads(text, object_pairs_hook=_unique_keys)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except (ValueError, RecursionError) as error:
@@ -165,6 +176,26 @@ def read_result(path: Path) -> Result:
         return Result.model_validate_json(text, strict=True)
     except ValidationError as error:
         raise DataError(f"{path}: not a valid result file: {_reasons(error)}") from error
+
+
+def _text(path: Path) -> str:
+    with explained_failures(path):
+        status = path.stat()
+        # A link may lead to a device that never ends.
+        if not stat.S_ISREG(status.st_mode):
+            raise DataError(f"{path}: not a result file, it is no regular file")
+        if status.st_size > MOST_BYTES:
+            raise DataError(f"{path}: {status.st_size:,} bytes are more than the {MOST_BYTES:,} of any result file")
+        return path.read_text(encoding="utf-8")
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # Readers disagree on which of two equal keys counts: a person would see one value, and the board show another.
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} stands twice")
+    return content
 
 
 def load_results(directory: Path) -> list[Result]:

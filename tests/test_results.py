@@ -266,6 +266,9 @@ def test_garbage_is_a_data_error(tmp_path_factory: pytest.TempPathFactory, garba
         ("{}", "no schema_version"),
         ("[]", "no schema_version"),
         ('{"schema_version": 1' + "0" * 5000 + "}", "JSON"),
+        ('{"schema_version": 2, "seed": 1, "seed": 2}', "the key 'seed' stands twice"),
+        ('{"schema_version": 2, "method": {"config": {"a": ' + "[" * 500 + "]" * 500 + "}}}", "recursion limit"),
+        (" " * 20_000_001, "20,000,001 bytes are more than the 20,000,000 of any result file"),
     ],
 )
 def test_foreign_files_are_explained(tmp_path: Path, text: str, words: str) -> None:
@@ -288,6 +291,15 @@ def test_a_missing_file_and_folder_are_explained(tmp_path: Path) -> None:
         read_result(tmp_path / "missing.json")
     with pytest.raises(DataError, match="no such folder"):
         load_results(tmp_path / "missing")
+
+
+def test_a_folder_and_a_device_are_no_result_files(tmp_path: Path) -> None:
+    (tmp_path / "a.json").mkdir()
+    (tmp_path / "b.json").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "c.json")
+    for name in ("a", "b", "c"):
+        with pytest.raises(DataError, match=f"{name}.json: not a result file, it is no regular file"):
+            read_result(tmp_path / f"{name}.json")
 
 
 def test_whole_counts_beyond_double_precision_are_refused() -> None:
@@ -315,6 +327,20 @@ def test_the_path_tells_experiments_apart_and_repetitions_not(tmp_path: Path) ->
     ]
     assert len({submission_path(tmp_path, other) for other in [one, *others]}) == 8
     assert len({fingerprint(experiment(other)) for other in [one, *others]}) == 8
+
+
+def test_a_later_version_never_takes_the_name_of_an_earlier_one(tmp_path: Path) -> None:
+    first = read_result(Path(__file__).parent / "fixtures" / "result-version-1.json")
+    assert submission_path(tmp_path, first).name == "supcon-seed0-5367e3b3.json", "committed under this name"
+    old = Result.model_validate(as_version_1(result_content()))
+    new = Result.model_validate(result_content())
+    assert submission_path(tmp_path, old) != submission_path(tmp_path, new)
+
+
+def test_every_committed_file_stands_where_it_would_be_written() -> None:
+    root = Path(__file__).parent.parent / "leaderboards"
+    for path in sorted((root / "submissions").rglob("*.json")):
+        assert path == submission_path(root, read_result(path))
 
 
 def test_parameters_that_no_point_moves_do_not_part_results(tmp_path: Path) -> None:

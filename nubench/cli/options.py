@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nubench.cache import cache_folder
 from nubench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,29 +39,11 @@ def make_console() -> Console:
     return Console(width=None if sys.stdout.isatty() else 160)
 
 
-def cache_folder(option: Path | None) -> Path:
-    """The folder of data and trainings: the option, else the environment's, else the user's; made when missing."""
-    from nubench.storage import make_folder
-
-    named = option or os.environ.get("NUBENCH_CACHE")
-    if named:
-        folder = Path(named).expanduser().resolve()
-    else:
-        import platformdirs
-
-        folder = Path(platformdirs.user_cache_dir("nubench"))
-    make_folder(folder)
-    return folder
-
-
 def load_registry(files: list[Path]) -> PluginRegistry:
     """Find the plugins; those that fail are named on stderr and skipped."""
     from nubench.plugins import load_plugins
 
     registry = load_plugins(files)
-    # Asked once here, so that a hook that raises is reported with the others.
-    for ask in (registry.methods, registry.detectors, registry.cards):
-        ask()
     for failure in registry.failures:
         typer.echo(f"nubench: plugin {failure.name!r} of {failure.distribution} is skipped: {failure.reason}", err=True)
     return registry

@@ -1,0 +1,186 @@
+"""What `nubench run` and `nubench study run` share: a grid opened, run here or launched as jobs, and its outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from nubench.cli.launching import LaunchOptions, launch
+from nubench.cli.leaderboards import print_boards
+from nubench.cli.planning import Outlook
+from nubench.interrupts import listening
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from nubench.failures import FailureBook, RememberingProgress
+    from nubench.grid import Cell, Outcome, Planned, State
+    from nubench.plugins import PluginRegistry
+    from nubench.result_schema import Result
+    from nubench.run_request import Request
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Cells, what is known of them, and where their results go.
+
+    Attributes:
+        planned: the cells.
+        states: those of them that are to be run.
+        registry: the plugins.
+        cache, leaderboards: folders.
+        console: that results are printed on.
+        progress: what the runners say things to.
+        book: where failures are kept.
+        sealed: whether trainings are kept apart from labels.
+    """
+
+    planned: Sequence[Planned]
+    states: frozenset[State]
+    registry: PluginRegistry
+    cache: Path
+    leaderboards: Path
+    console: Console
+    progress: RememberingProgress
+    book: FailureBook
+    sealed: bool
+
+    @classmethod
+    def of(
+        cls,
+        asked: Iterable[tuple[Request, Sequence[int]]],
+        registry: PluginRegistry,
+        cache: Path,
+        leaderboards: Path,
+        console: Console,
+        *,
+        states: frozenset[State] | None = None,
+        sealed: bool = True,
+        processes: int | None = None,
+    ) -> Grid:
+        """Check every name before the first minute is spent, and look up what is finished.
+
+        Args:
+            asked: requests with their seeds.
+            registry, cache, leaderboards, console, sealed: see above.
+            states: which cells are to be run; None for all that are not finished.
+            processes: of Geant4.
+
+        Raises:
+            UsageError: when a name does not exist or a setting cannot be accepted.
+        """
+        from nubench.failures import FailureBook, RememberingProgress
+        from nubench.grid import open_grid, plan, states_to_run
+        from nubench.progress import ConsoleProgress
+
+        progress, book = RememberingProgress(ConsoleProgress(console)), FailureBook(cache)
+        cells = [
+            cell
+            for request, seeds in asked
+            for cell in open_grid([request], seeds, registry, cache, progress, processes, sealed=sealed)
+        ]
+        wanted = states_to_run() if states is None else states
+        return cls(plan(cells, book), wanted, registry, cache, leaderboards, console, progress, book, sealed)
+
+    def outlook(self) -> Outlook:
+        """What the grid is about to do, how long it takes and what it needs."""
+        return Outlook.of(self.planned, self.states, self.cache)
+
+    def build_data(self) -> None:
+        """Build the data of every cell, and nothing else."""
+        from nubench.running import Runner
+
+        for runner in {id(one.cell.runner): one.cell.runner for one in self.planned}.values():
+            assert isinstance(runner, Runner)
+            runner.prepare()
+        self.console.print("All data are there.")
+
+
+def carry_out(grid: Grid, how: LaunchOptions, plugins: Sequence[Path]) -> None:
+    """Run a grid, here or as jobs, submit what is finished and print the boards.
+
+    Raises:
+        Exit: with code 1, when a cell has failed.
+        NubenchError: when the disk cannot hold what is about to be written, or nothing can be submitted.
+    """
+    from nubench.cli.submitting import check_leaderboards
+    from nubench.grid import plan
+
+    check_leaderboards(grid.leaderboards)
+    outlook = grid.outlook()
+    if len(grid.planned) > 1 or outlook.data.events:
+        grid.console.print(outlook.summary(), highlight=False, soft_wrap=True)
+    outlook.check_space()
+    if how.launcher is not None:
+        _launch(grid, how, plugins, build_data=outlook.data.events > 0)
+        # What jobs have finished is read again; what they did not finish is not run here.
+        again = plan([one.cell for one in grid.planned], grid.book)
+        grid = replace(grid, planned=again, states=frozenset())
+    # Of a job whose time is up, what is under way is kept.
+    with listening():
+        outcomes = _run(grid)
+    _print_outcomes(grid, outcomes)
+    if any(outcome.failure for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def _launch(grid: Grid, how: LaunchOptions, plugins: Sequence[Path], *, build_data: bool) -> None:
+    from nubench.launching.commands import RunCommand
+
+    commands = [
+        RunCommand.of(one.cell.request, one.cell.seed, plugins, sealed=grid.sealed)
+        for one in grid.planned
+        if one.state in grid.states
+    ]
+    if commands:
+        launch(commands, how, grid.progress, grid.cache, grid.leaderboards, build_data=build_data)
+
+
+def _run(grid: Grid) -> list[Outcome]:
+    from nubench.cli.submitting import Submitter
+    from nubench.grid import run_grid
+    from nubench.submissions import run_file
+
+    submitter = Submitter(grid.registry, grid.cache, grid.leaderboards)
+
+    def accept(cell: Cell, result: Result) -> None:
+        # What was trained beside the labels stays in the cache, until it is submitted by name.
+        if result.sealed:
+            submitter.submit(run_file(grid.cache, cell.runner.key(cell.seed)))
+
+    outcomes = []
+    for outcome in run_grid(grid.planned, grid.book, grid.progress, states=grid.states, accept=accept):
+        outcomes.append(outcome)
+        if outcome.failure and outcome.tried and len(grid.planned) > 1:
+            typer.echo(f"nubench: {outcome.cell.title} failed: {outcome.failure.reason}", err=True)
+    submitter.write_boards()
+    return outcomes
+
+
+def _print_outcomes(grid: Grid, outcomes: Sequence[Outcome]) -> None:
+    """The boards of what was submitted, a table of what was not, and the cells without a result."""
+    from nubench.leaderboard.terminal import terminal_tables
+
+    done = [(outcome.cell, outcome.result) for outcome in outcomes if outcome.result]
+    print_boards(grid.console, grid.leaderboards, [result for _, result in done if result.sealed])
+    if unsealed := [(cell, result) for cell, result in done if not result.sealed]:
+        for table in terminal_tables([result for _, result in unsealed]):
+            grid.console.print(table)
+        grid.console.print(
+            "Run with --no-sealed, so not on the leaderboard. To put it there, marked as such:", highlight=False
+        )
+        for cell, _ in unsealed:
+            key = cell.runner.key(cell.seed)
+            grid.console.print(f"  nubench submit {key} --unsealed", highlight=False, soft_wrap=True)
+    failed = [(outcome, outcome.failure) for outcome in outcomes if outcome.failure]
+    if failed:
+        typer.echo(
+            f"\nnubench: {len(failed)} of {len(outcomes)} cells failed; --retry-failed tries them again", err=True
+        )
+    for outcome, failure in failed:
+        how = "failed" if outcome.tried else "failed before and was left out"
+        typer.echo(f"nubench: {outcome.cell.title} {how}: {failure.reason}", err=True)
