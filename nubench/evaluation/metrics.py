@@ -6,19 +6,102 @@ matrix can be checked against the numbers stored beside it.
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from nubench.containers import Float64, Int64
+from nubench.errors import PluginError
 
 #: Log-probabilities below this count as this, so that one event given probability zero costs 100 nats and
 #: not infinity (the floor of ``torch.nn.BCELoss``).
 LOG_PROBABILITY_FLOOR: Final = -100.0
 
+#: Metrics that every result holds; a plugin's metric has another name.
+BUILT_IN: Final = frozenset(
+    {"accuracy", "balanced-accuracy", "efficiency", "purity", "confusion", "nll", "calibration-error"}
+)
+
 #: How far the probabilities of an event may sum from 1; half-precision networks stay inside.
 SUM_TOLERANCE: Final = 1e-2
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A further metric of one read-out at one shift point, as the hook ``register_metrics`` brings it.
+
+    Attributes:
+        name: lower case, digits, hyphens and dots, at most 64 characters; the key in result files.
+        title: one line for people.
+        higher_is_better: which way a board marks as better.
+        compute: from the true classes (E,) int64 and the natural log-probabilities (E, C) float, both read-only, to
+            one finite number.
+
+    Raises:
+        PluginError: when the name or the title is not accepted, or ``compute`` cannot be called.
+    """
+
+    name: str
+    title: str
+    higher_is_better: bool
+    compute: Callable[[Int64, npt.NDArray[np.floating]], float]
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z0-9]+([.-][a-z0-9]+)*", self.name) or len(self.name) > 64:
+            raise PluginError(
+                f"metric {self.name!r}: a name holds lower-case letters, digits, and single hyphens or dots between "
+                "them, at most 64 characters"
+            )
+        if self.name in BUILT_IN:
+            raise PluginError(f"metric {self.name!r}: every result holds one of this name; choose another")
+        if not self.title or "\n" in self.title:
+            raise PluginError(f"metric {self.name!r}: title must be one line of text; got {self.title!r}")
+        if not callable(self.compute):
+            raise PluginError(f"metric {self.name!r}: compute must be a function; got {self.compute!r}")
+
+
+def further_scores(
+    further: Iterable[Metric], labels: Int64, log_probabilities: npt.NDArray[np.floating]
+) -> dict[str, float]:
+    """Compute the metrics of plugins.
+
+    Args:
+        further: their names are unique.
+        labels: (E,) true classes.
+        log_probabilities: (E, C) natural logarithms.
+
+    Returns:
+        The value of each by its name.
+
+    Raises:
+        ValueError: see :func:`check_predictions`.
+        PluginError: when a metric raises or returns something else than a finite number; the message names it.
+
+    Example:
+        >>> error = Metric("error", "share of wrong events", False, lambda y, p: float((p.argmax(1) != y).mean()))
+        >>> further_scores([error], np.array([0, 1]), np.log([[0.5, 0.5], [0.25, 0.75]]))
+        {'error': 0.0}
+    """
+    check_predictions(labels, log_probabilities)
+    true, scores = labels.view(), log_probabilities.view()
+    true.flags.writeable = scores.flags.writeable = False
+    return {metric.name: _computed(metric, true, scores) for metric in further}
+
+
+def _computed(metric: Metric, labels: Int64, log_probabilities: npt.NDArray[np.floating]) -> float:
+    try:
+        found = metric.compute(labels, log_probabilities)
+        value = float(found)
+    except Exception as error:
+        raise PluginError(f"metric {metric.name!r} failed: {type(error).__name__}: {error}") from error
+    if not math.isfinite(value):
+        raise PluginError(f"metric {metric.name!r} must return a finite number; got {found!r}")
+    return value
 
 
 def check_predictions(labels: Int64, log_probabilities: npt.NDArray[np.floating]) -> None:

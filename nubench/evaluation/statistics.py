@@ -1,21 +1,25 @@
 """How well an accuracy is known: intervals over test events and over seeds (trainings).
 
-Both vary: another test sample and another training would each have given another number. The bootstrap
-resamples the two independently (Owen, "The pigeonhole bootstrap", arXiv 0712.1111), which errs towards wide
-intervals when there are many seeds. With fewer than about five seeds the spread of the trainings itself is
-poorly known and the interval is too narrow; with one it holds the events only.
+Both vary: another test sample and another training would each have given another number. The bootstrap resamples the
+two independently (Owen, "The pigeonhole bootstrap", arXiv 0712.1111). A resampled event is drawn at all points of the
+shift and for all methods at once, since they are scored on the same events: what makes an event hard for two methods
+cancels in their difference. Trainings of different methods have nothing in common and are resampled each by themselves.
+
+S trainings drawn from S vary by (S - 1) / S of their variance only. The deviation of the drawn trainings from all of
+them is therefore enlarged by sqrt(S / (S - 1)) (Rao and Wu, JASA 83 (1988) 231). With fewer than about five seeds the
+interval is still too narrow, as the spread of the trainings is itself poorly known; with one it holds the events only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from nubench.containers import Float64
+from nubench.containers import Bool, Float32, Float64, Int64
+from nubench.evaluation.drawing import Stream
 
 #: Quantiles of the 95% interval.
 LEVELS: Final = (0.025, 0.975)
@@ -23,7 +27,11 @@ LEVELS: Final = (0.025, 0.975)
 #: Half width of the 95% interval of a normal distribution, in standard deviations.
 NORMAL_95: Final = 1.959964
 
-_BLOCK: Final = 64
+#: Resamplings: the ends of an interval are then known to about 4% of its width.
+REPLICATES: Final = 2000
+
+#: Resamplings held in memory at once.
+_BLOCK: Final = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,52 +46,87 @@ class Interval:
         """Say whether the two share a value."""
         return self.low <= other.high and other.low <= self.high
 
+    def __neg__(self) -> Interval:
+        """Return the interval of the negative quantity.
 
-def accuracy_interval(correct: npt.NDArray[np.bool_], *, seed: int, replicates: int = 1000) -> Interval:
-    """Bootstrap the accuracy over events and seeds.
+        Example:
+            >>> -Interval(0.1, 0.0, 0.3)
+            Interval(estimate=-0.1, low=-0.3, high=0.0)
+        """
+        return Interval(-self.estimate, 0.0 - self.high, 0.0 - self.low)
 
-    Args:
-        correct: (S, E) whether training s was right about event e.
-        seed: of the random resampling.
-        replicates: number of resamplings.
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Which of U test events the trainings of one method got right at P points.
+
+    Attributes:
+        name: decides the random numbers that resample its trainings.
+        right: (S, P, U), a subset of ``present``.
 
     Raises:
-        ValueError: when ``correct`` is not (S >= 1, E >= 1).
+        ValueError: when ``right`` is not (S >= 1, P >= 1, U >= 1).
+    """
+
+    name: str
+    right: Bool
+
+    def __post_init__(self) -> None:
+        if self.right.ndim != 3 or self.right.size == 0:
+            raise ValueError(f"right must be (S >= 1, P >= 1, U >= 1); got shape {self.right.shape}")
+
+
+def bootstrap_means(
+    methods: Sequence[Answers], present: Bool, *, name: str, replicates: int = REPLICATES
+) -> tuple[Float64, ...]:
+    """Resample events and trainings: the mean over the points of the accuracy at each, for every method.
+
+    All methods see the same resampled events, so replicates may be subtracted. The random numbers follow from ``name``
+    and the names of the methods alone: another method beside it changes nothing about one.
+
+    Args:
+        methods: scored on the same events.
+        present: (P, U) which events have enough hits at each point; each point needs one.
+        name: decides the random numbers that resample the events.
+        replicates: number B of resamplings.
+
+    Returns:
+        (B,) for each method. Working memory is that of 250 resamplings, whatever B is.
+
+    Raises:
+        ValueError: when the shapes do not fit, a point has no event, or an event is right that is not present.
 
     Example:
-        >>> correct = np.tile([True, True, True, False], (3, 250))
-        >>> interval = accuracy_interval(correct, seed=0)
-        >>> interval.estimate, 0.71 < interval.low < 0.73, 0.77 < interval.high < 0.79
+        >>> right = np.tile(np.arange(400) < 300, (3, 1, 1))
+        >>> (means,) = bootstrap_means([Answers("a", right)], np.ones((1, 400), bool), name="doctest")
+        >>> interval = percentile_interval(float(right.mean()), means)
+        >>> interval.estimate, 0.70 < interval.low < 0.72, 0.78 < interval.high < 0.80
         (0.75, True, True)
     """
-    _check(correct)
-    rng = np.random.default_rng(seed)
-    return _interval(float(correct.mean()), _resample((correct,), rng, replicates)[0])
+    for method in methods:
+        _check(method, present)
+    if not present.any(axis=1).all():
+        raise ValueError("every point must have at least one event")
+    means: list[list[Float64]] = [[] for _ in methods]
+    draws = [Stream(f"trainings {method.name}") for method in methods]
+    for times in _resampled_events(name, present.shape[1], replicates):
+        for method, draw, found in zip(methods, draws, means, strict=True):
+            found.append(_resampled_trainings(_accuracies(method.right, present, times), draw))
+    return tuple(np.concatenate(found) for found in means)
 
 
-def paired_difference(
-    first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_], *, seed: int, replicates: int = 1000
-) -> Interval:
-    """Bootstrap the accuracy of one method minus that of another on the same events.
-
-    Both see the same resampled events, so what makes an event hard for both cancels; their trainings are
-    resampled independently, as seeds of different methods have nothing in common.
+def percentile_interval(estimate: float, replicates: Float64) -> Interval:
+    """Return the 95% percentile interval, widened to hold the estimate where the replicates leave it out.
 
     Args:
-        first: (S1, E) whether training s of the first method was right about event e.
-        second: (S2, E) the same for the second.
-        seed: of the random resampling.
-        replicates: number of resamplings.
+        estimate: from the sample itself.
+        replicates: (B >= 1,) the same from resampled data.
 
-    Raises:
-        ValueError: when the shapes do not fit.
+    Source:
+        Efron, Annals of Statistics 7 (1979) 1.
     """
-    _check(first)
-    _check(second)
-    if first.shape[1] != second.shape[1]:
-        raise ValueError(f"both methods must be scored on the same events; got {first.shape[1]} and {second.shape[1]}")
-    means = _resample((first, second), np.random.default_rng(seed), replicates)
-    return _interval(float(first.mean() - second.mean()), means[0] - means[1])
+    low, high = np.quantile(replicates, LEVELS)
+    return Interval(estimate, min(float(low), estimate), max(float(high), estimate))
 
 
 def interval_from_seeds(accuracies: Sequence[float], events: int) -> Interval:
@@ -107,28 +150,64 @@ def interval_from_seeds(accuracies: Sequence[float], events: int) -> Interval:
     return Interval(mean, max(mean - half, 0.0), min(mean + half, 1.0))
 
 
-def _check(correct: npt.NDArray[np.bool_]) -> None:
-    if correct.ndim != 2 or correct.size == 0:
-        raise ValueError(f"correct must be (S >= 1, E >= 1); got shape {correct.shape}")
+def unpaired_difference(first: Interval, second: Interval) -> Interval:
+    """Return the interval of the first quantity minus the second, from intervals of each by itself.
+
+    Exact for independent normal quantities. For methods scored on the same events it is too wide, since what makes an
+    event hard for both does not cancel.
+
+    Source:
+        Zou and Donner, Statistics in Medicine 27 (2008) 1693 (MOVER).
+
+    Example:
+        >>> unpaired_difference(Interval(0.75, 0.625, 0.875), Interval(0.5, 0.5, 0.5))
+        Interval(estimate=0.25, low=0.125, high=0.375)
+    """
+    estimate = first.estimate - second.estimate
+    below = ((first.estimate - first.low) ** 2 + (second.high - second.estimate) ** 2) ** 0.5
+    above = ((first.high - first.estimate) ** 2 + (second.estimate - second.low) ** 2) ** 0.5
+    return Interval(estimate, estimate - below, estimate + above)
 
 
-def _interval(estimate: float, means: Float64) -> Interval:
-    low, high = np.quantile(means, LEVELS)
-    return Interval(estimate, float(low), float(high))
+def _check(method: Answers, present: Bool) -> None:
+    if method.right.shape[1:] != present.shape:
+        raise ValueError(
+            f"all methods must be scored on the same {present.shape[0]} points and {present.shape[1]} events; "
+            f"{method.name!r} has {method.right.shape[1]} points and {method.right.shape[2]} events"
+        )
+    if (method.right & ~present).any():
+        raise ValueError(f"{method.name!r} is right about an event that is not present at that point")
 
 
-def _resample(methods: Sequence[npt.NDArray[np.bool_]], rng: np.random.Generator, replicates: int) -> Float64:
-    """Return (methods, replicates) accuracies; blocks of replicates bound the memory."""
-    events = methods[0].shape[1]
-    blocks = []
+def _resampled_events(name: str, events: int, replicates: int) -> Iterator[Float32]:
+    """Yield blocks (at most _BLOCK, U): how often each event is drawn. Whole numbers, so that sums are exact."""
+    stream = Stream(f"events {name}")
     for start in range(0, replicates, _BLOCK):
-        size = min(_BLOCK, replicates - start)
-        chosen = rng.integers(events, size=(size, events))
-        block = []
-        for correct in methods:
-            seeds = len(correct)
-            times = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=size)
-            share = (times @ correct.astype(np.float32)) / seeds
-            block.append(np.take_along_axis(share, chosen, axis=1).mean(axis=1, dtype=np.float64))
-        blocks.append(block)
-    return np.concatenate(blocks, axis=1)
+        yield _times(stream.below(events, (min(_BLOCK, replicates - start), events)), events)
+
+
+def _times(chosen: Int64, limit: int) -> Float32:
+    rows = np.arange(len(chosen))[:, None] * limit
+    return np.bincount((chosen + rows).ravel(), minlength=len(chosen) * limit).astype(np.float32).reshape(-1, limit)
+
+
+def _accuracies(right: Bool, present: Bool, times: Float32) -> Float64:
+    """(B, S) mean over the points of the accuracy of each training on resampled events."""
+    seeds, points, events = right.shape
+    correct = (times @ right.reshape(-1, events).T.astype(np.float32)).reshape(-1, seeds, points)
+    counts = (times @ present.T.astype(np.float32))[:, None, :]
+    # A point of few events may be drawn without any; it then keeps the accuracy that it has.
+    shares = np.broadcast_to(right.sum(axis=2) / present.sum(axis=1), correct.shape).copy()
+    np.divide(correct, counts, out=shares, where=counts > 0, dtype=np.float64)
+    return np.asarray(shares.mean(axis=2))
+
+
+def _resampled_trainings(accuracies: Float64, draw: Stream) -> Float64:
+    """(B,) means over trainings drawn anew in each replicate, their deviation enlarged to an unbiased variance."""
+    replicates, seeds = accuracies.shape
+    of_all: Float64 = accuracies.mean(axis=1)
+    if seeds == 1:
+        return of_all
+    times = _times(draw.below(seeds, (replicates, seeds)), seeds)
+    of_drawn = np.average(accuracies, axis=1, weights=times)
+    return np.asarray(of_all + (of_drawn - of_all) * float(np.sqrt(seeds / (seeds - 1))))

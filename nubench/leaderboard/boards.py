@@ -7,88 +7,27 @@ backbone stand on the board of every backbone.
 
 from __future__ import annotations
 
-import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from pathlib import PurePosixPath
-from typing import NamedTuple
+from typing import Final
 
 from nubench.errors import DataError
-from nubench.evaluation.statistics import Interval, interval_from_seeds
+from nubench.evaluation.statistics import Interval
+from nubench.leaderboard.ranking import Pair, compare, with_ranks
+from nubench.leaderboard.rows import RankInterval, Row, Spread, spread
 from nubench.results import Method, Result, canonical, experiment, fingerprint, shift_folder
 
+__all__ = ["BASELINES", "NO_BACKBONE", "Board", "Pair", "RankInterval", "Row", "Spread", "boards_of", "spread"]
+
 #: Folder of results of methods without a backbone when no method with one has been submitted.
-NO_BACKBONE = "none"
+NO_BACKBONE: Final = "none"
 
-
-class Spread(NamedTuple):
-    """A mean over seeds and its standard deviation, None for one seed."""
-
-    mean: float
-    deviation: float | None
-
-
-@dataclass(frozen=True)
-class Row:
-    """One method with one set of settings, over its seeds.
-
-    Attributes:
-        label: its name, with what tells it from its variants on the same board.
-        results: S >= 1, in the order of the seeds.
-        rank: one more than the number of rows that are clearly better; None for a row that is not ranked.
-    """
-
-    label: str
-    results: tuple[Result, ...]
-    rank: int | None = None
-
-    @property
-    def first(self) -> Result:
-        """The result of the first seed, for what all seeds share."""
-        return self.results[0]
-
-    def accuracies(self, point: str) -> tuple[float, ...]:
-        """(S,) accuracies at one point, by the read-out that ranks the method."""
-        return tuple(
-            result.scores(found).accuracy for result in self.results for found in result.points if found.point == point
-        )
-
-    @property
-    def target_means(self) -> tuple[float, ...]:
-        """(S,) mean accuracies over the target points."""
-        return tuple(
-            statistics.fmean(result.scores(point).accuracy for point in result.target_points) for result in self.results
-        )
-
-    @property
-    def mean(self) -> Spread:
-        """Mean over the target points: what ranks the row."""
-        return spread(self.target_means)
-
-    @property
-    def interval(self) -> Interval:
-        """Approximate 95% interval of the mean over the target points.
-
-        The test events are the same at every point, so the smallest point's number counts, not the sum.
-        """
-        return interval_from_seeds(self.target_means, min(point.events for point in self.first.target_points))
-
-    @property
-    def worst(self) -> tuple[float, str]:
-        """The lowest accuracy, mean over seeds, of all target points, and that point."""
-        return min((self.at(point.point).mean, point.point) for point in self.first.target_points)
-
-    @property
-    def change(self) -> Spread:
-        """Mean over the target points minus the source, seed by seed."""
-        at_source = self.accuracies(self.first.shift.source)
-        return spread([target - source for target, source in zip(self.target_means, at_source, strict=True)])
-
-    def at(self, point: str) -> Spread:
-        """Accuracy at one point over the seeds."""
-        return spread(self.accuracies(point))
+#: Methods that every board is read against: what shapes alone give, and what one subtraction gives.
+BASELINES: Final = ("summary-features-shape-only", "summary-features-minimum-subtracted")
 
 
 @dataclass(frozen=True)
@@ -99,11 +38,13 @@ class Board:
         folder: where it is kept below the folder of the leaderboards.
         backbone: preset, or :data:`NO_BACKBONE`.
         rows: ranked ones in their order, then those that are not ranked.
+        pairs: every two rows, compared.
     """
 
     folder: PurePosixPath
     backbone: str
     rows: tuple[Row, ...]
+    pairs: tuple[Pair, ...] = ()
 
     @property
     def example(self) -> Result:
@@ -118,8 +59,7 @@ class Board:
     @property
     def seeds(self) -> int:
         """Seeds of a complete row: what the profile asks for, or the most that any row has."""
-        asked = self.example.profile.settings.get("seeds")
-        return asked if isinstance(asked, int) else max(len(row.results) for row in self.rows)
+        return _seeds_asked(self.rows)
 
     @property
     def title(self) -> str:
@@ -127,15 +67,38 @@ class Board:
         shared = self.example
         return f"{shared.dataset.detector}, {shift_folder(shared)}, {shared.profile.name}, backbone {self.backbone}"
 
+    @property
+    def missing_baselines(self) -> tuple[str, ...]:
+        """Those of :data:`BASELINES` that have no row here: without them nobody knows what a number is worth."""
+        found = {row.first.method.name for row in self.rows}
+        return tuple(name for name in BASELINES if name not in found)
 
-def spread(values: Sequence[float]) -> Spread:
-    """Return the mean and the sample standard deviation.
+    def difference(self, row: Row, other: Row) -> Interval:
+        """The mean accuracy over the target points of one row minus that of another; clear when it leaves out zero.
 
-    Example:
-        >>> spread([0.5, 0.75])
-        Spread(mean=0.625, deviation=0.1767766952966369)
-    """
-    return Spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+        Raises:
+            ValueError: when the two are not two different rows of this board.
+        """
+        pair, turned = self._pair(row, other)
+        return -pair.difference if turned else pair.difference
+
+    def paired(self, row: Row, other: Row) -> bool:
+        """Whether two rows are compared event by event; otherwise by their intervals alone, which tells less apart.
+
+        Raises:
+            ValueError: when the two are not two different rows of this board.
+        """
+        return self._pair(row, other)[0].paired
+
+    def _pair(self, row: Row, other: Row) -> tuple[Pair, bool]:
+        for key, turned in (((row.label, other.label), False), ((other.label, row.label), True)):
+            if key in self._pairs:
+                return self._pairs[key], turned
+        raise ValueError(f"{row.label!r} and {other.label!r} are not two rows of the board {self.folder}")
+
+    @cached_property
+    def _pairs(self) -> dict[tuple[str, str], Pair]:
+        return {(pair.first, pair.second): pair for pair in self.pairs}
 
 
 def boards_of(results: Iterable[Result]) -> tuple[Board, ...]:
@@ -152,7 +115,7 @@ def boards_of(results: Iterable[Result]) -> tuple[Board, ...]:
     for result in results:
         folders[PurePosixPath(result.dataset.detector, shift_folder(result), result.profile.name)].append(result)
     boards = [
-        Board(at_backbone, backbone, _rows(of_backbone))
+        Board(at_backbone, backbone, *_rows_and_pairs(of_backbone))
         for folder, together in folders.items()
         for at_dataset, of_dataset in _split(folder, together, _dataset)
         for at_conditions, of_conditions in _split(at_dataset, of_dataset, _conditions)
@@ -168,7 +131,8 @@ def _dataset(result: Result) -> str:
 def _conditions(result: Result) -> str:
     shared = experiment(result)
     del shared["method"], shared["backbone"], shared["seed"]
-    return f"conditions-{fingerprint(shared)}"
+    # Version 1 does not say which events were right, so its rows can only be compared with each other.
+    return f"conditions-{fingerprint({**shared, 'schema': min(result.schema_version, 2)})}"
 
 
 def _split(
@@ -192,15 +156,22 @@ def _split_by_backbone(folder: PurePosixPath, results: list[Result]) -> list[tup
     ]
 
 
-def _rows(results: list[Result]) -> tuple[Row, ...]:
+def _rows_and_pairs(results: list[Result]) -> tuple[tuple[Row, ...], tuple[Pair, ...]]:
     variants: dict[str, list[Result]] = defaultdict(list)
     for result in results:
         variants[canonical(experiment(result) | {"seed": None, "ranked": result.method.ranked})].append(result)
     labels = _labels({key: found[0].method for key, found in variants.items()})
     rows = [Row(labels[key], _in_order_of_seeds(found)) for key, found in variants.items()]
-    rows.sort(key=lambda row: (-row.mean.mean, -row.worst[0], row.label))
-    ranked = [row for row in rows if row.first.method.ranked]
-    return (*_with_ranks(ranked), *(row for row in rows if not row.first.method.ranked))
+    rows.sort(key=lambda row: (not row.first.method.ranked, -row.mean.mean, -row.worst[0], row.label))
+    asked = _seeds_asked(rows)
+    known, pairs = compare([replace(row, complete=len(row.results) >= asked) for row in rows])
+    ranked = with_ranks([row for row in known if row.first.method.ranked], pairs)
+    return (*ranked, *known[len(ranked) :]), pairs
+
+
+def _seeds_asked(rows: Sequence[Row]) -> int:
+    asked = rows[0].first.profile.settings.get("seeds")
+    return asked if isinstance(asked, int) else max(len(row.results) for row in rows)
 
 
 def _in_order_of_seeds(results: list[Result]) -> tuple[Result, ...]:
@@ -211,16 +182,6 @@ def _in_order_of_seeds(results: list[Result]) -> tuple[Result, ...]:
                 f"two results of method {one.method.name!r} with the same settings and seed {one.seed}; remove one"
             )
     return tuple(ordered)
-
-
-def _with_ranks(rows: Sequence[Row]) -> list[Row]:
-    """Give each of the rows, best mean first, the number of rows that are clearly better, plus one."""
-    ranked: list[Row] = []
-    for row in rows:
-        better = sum(other.interval.low > row.interval.high for other in rows)
-        # A row with few events or seeds has a wide interval; that must not lift it above a higher mean.
-        ranked.append(replace(row, rank=max(better + 1, (ranked[-1].rank or 1) if ranked else 1)))
-    return ranked
 
 
 def _labels(methods: dict[str, Method]) -> dict[str, str]:

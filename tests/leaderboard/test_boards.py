@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nubench.errors import DataError
-from nubench.leaderboard.boards import boards_of
+from nubench.leaderboard.boards import Board, Row, boards_of
 from nubench.results import Result
-from result_factory import make_result, result_content
+from result_factory import as_version_1, make_result, result_content, with_bits
 
 
 def changed(change: Callable[[dict[str, Any]], None], name: str = "simclr") -> Result:
@@ -125,7 +125,7 @@ def test_ties_share_a_rank_and_the_better_worst_point_stands_first() -> None:
 @given(st.lists(st.tuples(st.floats(0.05, 0.95), st.integers(1, 3)), min_size=1, max_size=6))
 def test_ranks_never_fall_down_the_table_and_start_at_one(methods: list[tuple[float, int]]) -> None:
     results = [
-        make_result(f"m{number}", flat(min(accuracy + 0.02 * seed, 1)), seed)
+        make_result(f"m{number}", flat(min(accuracy + 0.02 * seed, 1)), seed, events=300)
         for number, (accuracy, seeds) in enumerate(methods)
         for seed in range(seeds)
     ]
@@ -135,6 +135,10 @@ def test_ranks_never_fall_down_the_table_and_start_at_one(methods: list[tuple[fl
     assert ranks[0] == 1
     means = [row.mean.mean for row in board.rows]
     assert means == sorted(means, reverse=True)
+    for row in board.rows:
+        assert row.rank_interval is not None
+        assert 1 <= row.rank_interval.low <= (row.rank or 0) <= row.rank_interval.high <= len(board.rows)
+        assert row.interval.low <= row.mean.mean <= row.interval.high
 
 
 def test_rows_that_are_not_ranked_stand_last_and_push_nobody_down() -> None:
@@ -185,3 +189,158 @@ def test_the_profile_says_how_many_seeds_are_complete() -> None:
 
 def test_no_results_make_no_boards() -> None:
     assert boards_of([]) == ()
+
+
+def board_of(*results: Result) -> Board:
+    (board,) = boards_of(results)
+    return board
+
+
+def row_called(board: Board, label: str) -> Row:
+    return next(row for row in board.rows if row.label == label)
+
+
+def seeds_of(name: str, *targets: float, seeds: int = 3, **options: Any) -> list[Result]:
+    """Trainings whose accuracies spread by two points over three seeds."""
+    spreads = [0.01 * (seed - (seeds - 1) / 2) for seed in range(seeds)]
+    return [
+        make_result(name, falling(0.9, *(target + spreads[seed] for target in targets)), seed, **options)
+        for seed in range(seeds)
+    ]
+
+
+def test_methods_alike_share_a_rank_and_clearly_different_ones_do_not() -> None:
+    board = board_of(*seeds_of("a", 0.80, 0.80), *seeds_of("b", 0.795, 0.80), *seeds_of("c", 0.6, 0.6))
+    assert [(row.label, row.rank, row.rank_interval) for row in board.rows] == [
+        ("a", 1, (1, 2)),
+        ("b", 1, (1, 2)),
+        ("c", 3, (3, 3)),
+    ]
+    tie, clear = (board.difference(row_called(board, "a"), row_called(board, label)) for label in "bc")
+    assert tie.low < 0 < tie.high
+    assert clear.low > 0
+    assert clear.estimate == pytest.approx(0.2, abs=1e-3)
+
+
+def test_a_difference_turns_with_the_rows_and_needs_two_of_the_board() -> None:
+    board = board_of(*seeds_of("a", 0.8, 0.8), *seeds_of("b", 0.7, 0.7))
+    first, second = board.rows
+    assert board.difference(second, first) == -board.difference(first, second)
+    assert board.paired(second, first)
+    assert [(pair.first, pair.second) for pair in board.pairs] == [("a", "b")]
+    with pytest.raises(ValueError, match="'a' and 'a' are not two rows of the board lartpc/throws/smoke"):
+        board.difference(first, first)
+
+
+def test_the_same_events_are_compared_in_pairs_and_other_events_by_intervals_alone() -> None:
+    alike = [make_result("a", flat(0.80)), make_result("b", flat(0.785))]
+    elsewhere = result_content("b", flat(0.785))
+    elsewhere["dataset"]["checksums"]["test/throw1"] = "f" * 64
+    paired = board_of(*alike)
+    unpaired = board_of(alike[0], Result.model_validate(elsewhere))
+    same, other = (board.difference(*board.rows) for board in (paired, unpaired))
+    assert same.estimate == other.estimate
+    assert same.low > 0 > other.low
+    assert [board.paired(*board.rows) for board in (paired, unpaired)] == [True, False]
+    assert [row.rank for row in paired.rows] == [1, 2]
+    assert [row.rank for row in unpaired.rows] == [1, 1]
+
+
+def test_seeds_that_saw_other_events_leave_no_bootstrap() -> None:
+    changed_events = result_content("a", flat(0.8), 1)
+    changed_events["dataset"]["checksums"]["test/throw1"] = "f" * 64
+    board = board_of(make_result("a", flat(0.8)), Result.model_validate(changed_events), *seeds_of("b", 0.7, 0.7))
+    assert [(row.label, row.approximate) for row in board.rows] == [("a", True), ("b", False)]
+    assert not board.paired(*board.rows)
+
+
+def test_files_of_other_splits_do_not_part_the_events() -> None:
+    content = result_content("b", flat(0.7))
+    content["dataset"]["checksums"]["adapt/throw1"] = "e" * 64
+    board = board_of(make_result("a", flat(0.8)), Result.model_validate(content))
+    assert board.paired(*board.rows)
+
+
+def test_not_clearly_different_does_not_carry_over() -> None:
+    # a is clearly better than b; c lies between and is too poorly known to be told from either.
+    wide = [make_result("c", flat(0.79 + spread), seed) for seed, spread in enumerate((-0.03, 0.0, 0.03))]
+    board = board_of(*seeds_of("a", 0.80, 0.80, seeds=1), *wide, *seeds_of("b", 0.78, 0.78, seeds=1))
+    assert [(row.label, row.rank, row.rank_interval) for row in board.rows] == [
+        ("a", 1, (1, 2)),
+        ("c", 1, (1, 3)),
+        ("b", 2, (2, 3)),
+    ]
+
+
+def test_a_poorly_known_row_is_not_lifted_above_a_higher_mean() -> None:
+    wide = [make_result("c", flat(0.77 + spread), seed) for seed, spread in enumerate((-0.04, 0.0, 0.04))]
+    board = board_of(*seeds_of("a", 0.80, 0.80, seeds=1), *wide, *seeds_of("b", 0.78, 0.78, seeds=1))
+    assert [(row.label, row.rank, row.rank_interval) for row in board.rows] == [
+        ("a", 1, (1, 2)),
+        ("b", 2, (2, 3)),
+        ("c", 2, (1, 3)),
+    ]
+
+
+def test_rows_that_are_not_ranked_are_compared_and_take_no_rank() -> None:
+    oracle = make_result("target-oracle", flat(0.99), ranked=False)
+    board = board_of(oracle, make_result("a", flat(0.5)))
+    first, apart = board.rows
+    assert board.difference(apart, first).low > 0
+    assert (first.rank, first.rank_interval) == (1, (1, 1))
+    assert apart.rank_interval is None
+    assert not apart.approximate
+
+
+def test_another_row_changes_no_interval() -> None:
+    some = [*seeds_of("a", 0.8, 0.8), *seeds_of("b", 0.7, 0.7)]
+    alone, beside = board_of(*some), board_of(*some, *seeds_of("c", 0.75, 0.75))
+    for label in "ab":
+        assert row_called(alone, label).interval == row_called(beside, label).interval
+    assert alone.difference(*alone.rows) == beside.difference(row_called(beside, "a"), row_called(beside, "b"))
+
+
+def test_version_1_is_approximated_and_has_a_board_of_its_own() -> None:
+    old = [Result.model_validate(as_version_1(result_content(name, flat(0.8)))) for name in "ab"]
+    board = board_of(*old)
+    assert all(row.approximate and row.bootstrap is None for row in board.rows)
+    assert not board.paired(*board.rows)
+    assert board.rows[0].area is None
+    difference, interval = board.difference(*board.rows), board.rows[0].interval
+    assert difference.high == pytest.approx(2**0.5 * (interval.high - interval.estimate))
+    both = boards_of([*old, make_result()])
+    assert [len(found.rows) for found in both] in ([1, 2], [2, 1])
+
+
+def test_an_event_that_a_point_lacks_counts_nowhere() -> None:
+    content = result_content("a", flat(0.8))
+    whole = board_of(Result.model_validate(with_bits(content)))
+    assert whole.rows[0].bootstrap is not None
+    assert whole.rows[0].interval.estimate == pytest.approx(whole.rows[0].mean.mean)
+
+
+def test_a_row_with_fewer_seeds_than_the_profile_asks_for_is_marked() -> None:
+    board = board_of(*seeds_of("a", 0.8, 0.8), *seeds_of("b", 0.7, 0.7, seeds=2))
+    assert [(row.label, row.complete) for row in board.rows] == [("a", True), ("b", False)]
+
+
+def test_the_area_is_taken_over_strengths_with_the_source() -> None:
+    row = board_of(*seeds_of("a", 0.8, 0.6)).rows[0]
+    assert row.area is not None
+    # Strengths 0, 1, 2 with 0.9, 0.8, 0.6 in the middle seed.
+    assert row.area.mean == pytest.approx((0.85 + 0.7) / 2, abs=1e-3)
+    assert row.area.deviation is not None
+
+
+def test_points_of_one_strength_have_no_area() -> None:
+    content = result_content("a", flat(0.8))
+    for point in content["points"]:
+        point["strength"] = 1.0
+    assert board_of(Result.model_validate(content)).rows[0].area is None
+
+
+def test_baselines_that_are_not_on_a_board_are_named() -> None:
+    shape = make_result("summary-features-shape-only", flat(0.68), backbone=None)
+    assert board_of(shape).missing_baselines == ("summary-features-minimum-subtracted",)
+    subtracted = make_result("summary-features-minimum-subtracted", flat(0.74), backbone=None)
+    assert board_of(shape, subtracted).missing_baselines == ()
