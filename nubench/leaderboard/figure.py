@@ -1,118 +1,199 @@
-"""A leaderboard as a picture, after Fig. 3 of arXiv 2502.07724: accuracy at every point, and its change."""
+"""A chart as PNG and SVG."""
 
 from __future__ import annotations
 
-import io
+import math
 import textwrap
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from nubench.leaderboard.boards import Board
-from nubench.leaderboard.table import frame_of
+from nubench.display.rendering import new_figure, png_of, style, svg_of
+from nubench.leaderboard.charts import Chart, Panel, Series, log_range
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _BAR_INCHES: Final = 0.13
-_WIDTH_INCHES: Final = (6.0, 24.0)
-_COLOURS: Final = 10
+_BARS_WIDTH: Final = (6.0, 24.0)
+_PANEL_INCHES: Final = (4.8, 4.2)
+_ROW_INCHES: Final = 0.42
+_MOST_IN_A_ROW: Final = 3
+_LABEL_WIDTH: Final = 28
+_GREY: Final = "0.35"
 
 
 class Pictures(NamedTuple):
-    """The same figure in two file formats."""
+    """The same chart in two file formats."""
 
     png: bytes
     svg: bytes
 
 
-def draw(board: Board) -> Pictures:
-    """Draw a board: grouped bars of accuracy by point, below them the change from the source.
-
-    Bars are means over seeds, error bars their standard deviation. Rows that are not ranked are hatched.
+def draw(chart: Chart, subtitle: str = "") -> Pictures:
+    """Draw a chart, with the board's name below its title.
 
     Returns:
-        The picture files; the same results and library versions give the same bytes.
+        The picture files; the same chart and library versions give the same bytes.
     """
-    import matplotlib as mpl
-    import seaborn as sns
-
-    # Constant identifiers, and letters as outlines, make the file a function of the results alone. Labels may
-    # hold any text, so no dollar sign starts a formula.
-    reproducible = mpl.rc_context({"svg.hashsalt": "nubench", "svg.fonttype": "path", "text.parse_math": False})
-    png, svg = io.BytesIO(), io.BytesIO()
-    with sns.axes_style("whitegrid"), sns.plotting_context("notebook", font_scale=0.85), reproducible:
-        figure = _figure(board)
-        figure.savefig(png, format="png", dpi=130, metadata={"Software": None})
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-    return Pictures(png.getvalue(), svg.getvalue())
+    with style():
+        figure = _figure(chart, subtitle)
+        # The layout is found once, not once a format.
+        figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.08)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        return Pictures(png_of(figure), svg_of(figure))
 
 
-def _figure(board: Board) -> Figure:
-    # A Figure of its own, not pyplot's: no display is asked for and none is left open.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    bars = len(board.points) * (len(board.rows) + 1.5)
-    width = min(max(bars * _BAR_INCHES, _WIDTH_INCHES[0]), _WIDTH_INCHES[1])
-    labels = {row.label: _legend_label(row.label, row.rank) for row in board.rows}
-    legend_width = 0.075 * max(len(line) for label in labels.values() for line in label.splitlines()) + 0.7
-    figure = Figure(figsize=(width + legend_width, 6.0), layout="constrained")
-    FigureCanvasAgg(figure)
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    for axes, column in ((upper, "accuracy"), (lower, "change_from_source")):
-        _draw_bars(axes, board, column)
-    chance = 100 / len(board.example.dataset.classes)
-    upper.axhline(chance, color="0.35", linestyle="--", linewidth=1, label=f"guessing ({chance:.0f}%)")
-    upper.set(ylabel="test accuracy (%)", ylim=(0, 100), xlabel="")
-    upper.set_title(board.title, pad=12)
-    lower.axhline(0, color="0.35", linewidth=1)
-    lower.set(ylabel=f"change from {board.example.shift.source}\n(percentage points)", xlabel=board.example.shift.name)
-    # A flat board must not be magnified into a mountain range.
-    bottom, top = lower.get_ylim()
-    lower.set_ylim(min(bottom, -5), max(top, 2))
-    if sum(map(len, board.points)) > 9 * width:
-        lower.tick_params(axis="x", labelrotation=35)
-    handles, names = upper.get_legend_handles_labels()
-    figure.legend(
-        handles, [labels.get(name, name) for name in names], loc="outside right upper", frameon=False, labelspacing=0.8
+def _figure(chart: Chart, subtitle: str) -> Figure:
+    columns = 1 if chart.stacked else len(chart.panels)
+    if columns > _MOST_IN_A_ROW:
+        columns = 2
+    rows = math.ceil(len(chart.panels) / columns)
+    labels = [_legend_label(one) for one in chart.legend]
+    has_legend = not any(panel.ticks_y for panel in chart.panels)
+    legend_width = 0.075 * max((len(line) for label in labels for line in label.splitlines()), default=0) + 0.9
+    width, height = _size(chart, rows, columns)
+    figure = new_figure(width + legend_width * has_legend, height)
+    grid = figure.subplots(
+        rows,
+        columns,
+        squeeze=False,
+        sharex=chart.stacked,
+        height_ratios=[panel.height for panel in chart.panels] if chart.stacked else None,
     )
+    places = list(grid.flat)
+    for axes, panel in zip(places, chart.panels, strict=False):
+        _draw_panel(axes, panel, width / columns, is_lowest=not chart.stacked or panel is chart.panels[-1])
+    for axes in places[len(chart.panels) :]:
+        axes.remove()
+    figure.suptitle("\n".join(line for line in (chart.title, subtitle) if line), fontsize="medium")
+    if has_legend:
+        handles = _legend_handles(chart)
+        figure.legend(handles=handles, loc="outside right upper", frameon=False, labelspacing=0.8)
     return figure
 
 
-def _draw_bars(axes: Axes, board: Board, column: str) -> None:
-    import seaborn as sns
+def _size(chart: Chart, rows: int, columns: int) -> tuple[float, float]:
+    if chart.panels[0].categories:
+        bars = len(chart.panels[0].categories) * (len(chart.panels[0].series) + 1.5)
+        return min(max(bars * _BAR_INCHES, _BARS_WIDTH[0]), _BARS_WIDTH[1]), 6.0
+    if chart.panels[0].ticks_y:
+        return 8.0, 1.6 + _ROW_INCHES * len(chart.panels[0].ticks_y)
+    return columns * _PANEL_INCHES[0], rows * _PANEL_INCHES[1]
 
-    data = frame_of(board)
-    data[column] *= 100
-    palette = sns.color_palette("colorblind", _COLOURS)
-    names = [row.label for row in board.rows]
-    sns.barplot(
-        data=data,
-        x="point",
-        y=column,
-        hue="label",
-        order=board.points,
-        hue_order=names,
-        palette=[palette[number % _COLOURS] for number in range(len(names))],
-        saturation=1,
-        width=min(0.8, 0.2 * len(names)),
-        errorbar="sd",
-        err_kws={"linewidth": 1.1, "color": "0.15"},
-        ax=axes,
-        legend="full",
-    )
-    legend = axes.get_legend()
-    if legend is not None:
-        legend.remove()
-    for number, (bars, row) in enumerate(zip(axes.containers, board.rows, strict=False)):
-        # Colours repeat after ten rows; hatching tells those apart, and the rows that are not ranked.
-        hatch = "///" if row.rank is None else "" if number < _COLOURS else "..."
-        for bar in bars:
-            bar.set(hatch=hatch, edgecolor="white", linewidth=0.3)
-    axes.grid(visible=False, axis="x")
+
+def _draw_panel(axes: Axes, panel: Panel, width: float, is_lowest: bool) -> None:
+    drawn = [one for one in panel.series if one.kind != "joins"]
+    for place, one in enumerate(panel.series):
+        if one.kind == "bars":
+            _draw_bars(axes, one, place, len(drawn))
+        elif one.kind == "joins":
+            axes.plot(one.x, one.y, color=_GREY, linewidth=4, solid_capstyle="butt")
+        else:
+            _draw_marks(axes, one)
+    if panel.categories:
+        axes.set_xticks(range(len(panel.categories)), panel.categories)
+        axes.set_xlim(-0.6, len(panel.categories) - 0.4)
+        axes.grid(visible=False, axis="x")
+        if sum(map(len, panel.categories)) > 9 * width:
+            axes.tick_params(axis="x", labelrotation=35)
+    if panel.log_x:
+        _make_logarithmic(axes, [float(x) for one in panel.series for x in one.x])
+    if panel.ticks_y:
+        axes.set_yticks(range(len(panel.ticks_y)), [textwrap.fill(tick, _LABEL_WIDTH) for tick in panel.ticks_y])
+        axes.set_ylim(len(panel.ticks_y) - 0.4, -0.6)
+    for level, label in panel.lines_y:
+        axes.axhline(level, **_line_look(label))
+    if panel.range_y:
+        low, high = panel.range_y
+        bottom, top = axes.get_ylim()
+        axes.set_ylim(min(bottom, low) if panel.grows and low < 0 else low, max(top, high) if panel.grows else high)
+    axes.set(title=panel.title, xlabel=panel.x_title if is_lowest else "", ylabel=panel.y_title)
     for spine in ("top", "right"):
         axes.spines[spine].set_visible(False)
 
 
-def _legend_label(label: str, rank: int | None) -> str:
-    return textwrap.fill(label if rank else f"{label} (not ranked)", 28)
+def _make_logarithmic(axes: Axes, values: list[float]) -> None:
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
+    low, high = log_range(values)
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,)))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _draw_bars(axes: Axes, one: Series, place: int, together: int) -> None:
+    width = min(0.8, 0.2 * together) / together
+    offset = (place - (together - 1) / 2) * width
+    axes.bar(
+        [number + offset for number in range(len(one.x))],
+        one.y,
+        width,
+        yerr=_error_bars(one.errors_y),
+        error_kw={"linewidth": 1.1, "ecolor": "0.15"},
+        **_bar_look(one),
+    )
+
+
+def _bar_look(one: Series) -> dict[str, Any]:
+    # Colours repeat; hatching tells those apart, and the rows that are not ranked.
+    repeated = one.symbol[0] != "circle"
+    return {
+        "facecolor": one.colour,
+        "hatch": "///" if one.apart else "..." if repeated else "",
+        "edgecolor": "white",
+        "linewidth": 0.3,
+    }
+
+
+def _draw_marks(axes: Axes, one: Series) -> None:
+    axes.errorbar(
+        one.x,
+        one.y,
+        xerr=_error_bars(one.errors_x),
+        yerr=_error_bars(one.errors_y),
+        elinewidth=1.1,
+        **_mark_look(one),
+    )
+
+
+def _line_look(label: str) -> dict[str, Any]:
+    return {"color": _GREY, "linestyle": "--" if label else "-", "linewidth": 1}
+
+
+def _mark_look(one: Series) -> dict[str, Any]:
+    return {
+        "color": one.colour,
+        "marker": one.symbol[1],
+        "markersize": 6,
+        "markerfacecolor": "white" if one.apart else one.colour,
+        "linestyle": "-" if one.kind == "lines" else "none",
+        "linewidth": 1.4,
+    }
+
+
+def _error_bars(errors: tuple[tuple[float, float], ...]) -> Any:
+    return list(zip(*errors, strict=True)) if errors else None
+
+
+def _legend_handles(chart: Chart) -> list[Any]:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    handles: list[Any] = []
+    for one in chart.legend:
+        label = _legend_label(one)
+        handles.append(
+            Patch(label=label, **_bar_look(one))
+            if one.kind == "bars"
+            else Line2D([], [], label=label, **_mark_look(one))
+        )
+    for panel in chart.panels:
+        handles += [Line2D([], [], label=label, **_line_look(label)) for _, label in panel.lines_y if label]
+    return handles
+
+
+def _legend_label(one: Series) -> str:
+    return textwrap.fill(f"{one.name} (not ranked)" if one.apart else one.name, _LABEL_WIDTH)

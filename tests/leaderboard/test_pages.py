@@ -11,38 +11,19 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from board_examples import crosstalk_result, example_results, hostile_results, submit
 from rich.console import Console
 
 from nubench.errors import DataError, UsageError
 from nubench.leaderboard.boards import boards_of
 from nubench.leaderboard.figure import draw
 from nubench.leaderboard.generate import generate_leaderboards
-from nubench.leaderboard.table import (
-    MARKER,
-    csv_text,
-    escape,
-    index_page,
-    markdown_page,
-    terminal_table,
-    terminal_tables,
-)
-from nubench.results import Result, submission_path, write_result
+from nubench.leaderboard.markdown import MARKER, escape, index_page, markdown_page
+from nubench.leaderboard.plots import CHARTS, accuracy_chart, charts_of
+from nubench.leaderboard.table import csv_text
+from nubench.leaderboard.terminal import terminal_table, terminal_tables
+from nubench.results import Result
 from result_factory import make_result, result_content
-
-HOSTILE = "<script>|x|</script> $\\frac{$ [a](b) `c`\n# d _e_ \x1b[31m"
-
-
-def example_results() -> list[Result]:
-    results = [make_result(seed=seed) for seed in range(3)]
-    results.append(make_result("classifier", {"nominal": 0.92, "throw1": 0.7, "throw2": 0.54}, readout="head"))
-    results.append(make_result("target-oracle", ranked=False))
-    results.append(make_result("summary-features", {"nominal": 0.7, "throw1": 0.5, "throw2": 0.5}, backbone=None))
-    return results
-
-
-def submit(root: Path, *results: Result) -> None:
-    for result in results:
-        write_result(result, submission_path(root, result))
 
 
 def tables_of(page: str) -> list[list[list[str]]]:
@@ -58,10 +39,15 @@ def test_the_page_has_the_numbers_and_the_order() -> None:
     (board,) = boards_of(example_results())
     ranking, apart, *_ = tables_of(markdown_page(board))
     rows = [[cell.strip() for cell in row] for row in ranking]
-    assert rows[0][:7] == ["Rank", "Method", "Read-out", "Seeds", "nominal", "throw1", "throw2"]
-    assert rows[1][:6] == ["1", "supcon", "probe", "3", "90.0 ± 0.0", "85.0 ± 0.0"]
-    assert rows[2][:7] == ["2", "classifier", "head", "1 of 3", "92.0", "70.0", "54.0"]
-    assert rows[2][7:] == ["62.0", "60.3 to 63.7", "54.0 at throw2", "-30.0"]
+    head, first, second = rows[:3]
+    titles = ["Mean over targets", "95% interval", "Places", "Worst point", "Change from nominal"]
+    assert head == ["Rank", "Method", *titles, "nominal", "throw1", "throw2", "Seeds", "Read-out"]
+    assert first[:3] == ["1", "supcon", "82.5 ± 0.0"]
+    assert first[7:] == ["90.0 ± 0.0", "85.0 ± 0.0", "80.0 ± 0.0", "3", "probe"]
+    interval = board.rows[1].interval
+    between = f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
+    assert second[:7] == ["2", "classifier", "62.0", between, "2", "54.0 at throw2", "-30.0"]
+    assert second[7:] == ["92.0", "70.0", "54.0", "1 of 3", "head"]
     assert [row[1] for row in rows[1:]] == ["supcon", "classifier", "summary-features"]
     assert [cell.strip() for cell in apart[1][:2]] == ["", "target-oracle"]
 
@@ -90,21 +76,19 @@ def test_the_csv_has_every_seed_and_point_in_full_precision() -> None:
 
 
 def test_hostile_text_stays_text() -> None:
-    result = make_result(config={"a": HOSTILE})
-    other = make_result(config={"a": "$x"})
-    titled = result.model_copy(update={"method": result.method.model_copy(update={"title": HOSTILE * 3})})
-    (board,) = boards_of([titled, other])
-    page = markdown_page(board)
+    hostile = hostile_results()
+    (board,) = boards_of(hostile)
+    page = markdown_page(board, [accuracy_chart(board)])
     assert "<script" not in page.replace(MARKER, "")
     assert "\x1b" not in page
     assert not re.search(r"(?<!\\)\$", page)
     for table in tables_of(page):
         assert len({len(row) for row in table}) == 1
     # Neither mathematics nor mark-up is read into labels.
-    pictures = draw(board)
+    pictures = draw(accuracy_chart(board))
     ElementTree.fromstring(pictures.svg)
     console = Console(width=120, file=io.StringIO(), force_terminal=False)
-    console.print(terminal_table([titled, other]))
+    console.print(terminal_table(hostile))
 
 
 @pytest.mark.parametrize("character", list("\\`*_[]|~$!#<>&"))
@@ -112,38 +96,56 @@ def test_every_special_character_is_escaped(character: str) -> None:
     assert escape(f"a{character}b") not in (f"a{character}b", "ab")
 
 
-def test_everything_is_the_same_to_the_byte_also_in_another_process(tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        submit(tmp_path / name, *example_results())
+@pytest.mark.slow
+def test_everything_is_the_same_to_the_byte_also_in_another_process_and_folder(tmp_path: Path) -> None:
+    results = example_results()
+    submit(tmp_path / "one", *results)
+    submit(tmp_path / "two", *reversed(results))
     files = generate_leaderboards(tmp_path / "one")
     code = (
-        "from pathlib import Path; import sys; from nubench.leaderboard.generate import generate_leaderboards;"
-        "generate_leaderboards(Path(sys.argv[1]))"
+        "from pathlib import Path; from nubench.leaderboard.generate import generate_leaderboards;"
+        "generate_leaderboards(Path())"
     )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "two")], check=True)
-    assert {path.suffix for path in files} == {".md", ".csv", ".png", ".svg"}
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path / "two")
+    assert {path.suffix for path in files} == {".md", ".csv", ".tex", ".png", ".svg", ".html", ".css", ".js"}
     for path in files:
         twin = tmp_path / "two" / path.relative_to(tmp_path / "one")
         assert path.read_bytes() == twin.read_bytes(), path.name
     assert generate_leaderboards(tmp_path / "one") == files
 
 
+def written(root: Path) -> set[str]:
+    """Names of what is generated, the site left out."""
+    files = {str(path.relative_to(root)) for path in generate_leaderboards(root)}
+    return {file for file in files if not file.startswith("site/")}
+
+
+@pytest.mark.usefixtures("no_pictures")
 def test_the_layout_and_the_index(tmp_path: Path) -> None:
     submit(tmp_path, *example_results(), make_result(shift="crosstalk"))
-    files = {str(path.relative_to(tmp_path)) for path in generate_leaderboards(tmp_path)}
-    each = {"README.md", "table.csv", "figure.png", "figure.svg"}
+    files = written(tmp_path)
+    each = {"README.md", "table.csv", "table.tex"}
+    each |= {f"{chart}.{ending}" for chart in CHARTS for ending in ("png", "svg")}
     folders = ("lartpc/throws/smoke", "lartpc/crosstalk/smoke")
     assert files == {"README.md"} | {f"{folder}/{name}" for folder in folders for name in each}
     index = (tmp_path / "README.md").read_text()
     for folder in folders:
         assert f"({folder}/README.md)" in index
     assert "82.5 ± 0.0" in index
-    assert (tmp_path / "lartpc/throws/smoke/figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_pictures_are_of_their_format() -> None:
+    (board,) = boards_of(example_results())
+    for chart in charts_of(board):
+        pictures = draw(chart, board.title)
+        assert pictures.png.startswith(b"\x89PNG")
+        assert ElementTree.fromstring(pictures.svg).tag.endswith("svg")
 
 
 def test_nothing_submitted_is_said(tmp_path: Path) -> None:
-    assert generate_leaderboards(tmp_path) == (tmp_path / "README.md",)
+    assert written(tmp_path) == {"README.md"}
     assert "No results have been submitted yet." in (tmp_path / "README.md").read_text()
+    assert "No results have been submitted yet." in (tmp_path / "site" / "index.html").read_text()
 
 
 def test_a_board_of_rows_that_are_not_ranked_can_be_shown() -> None:
@@ -152,6 +154,18 @@ def test_a_board_of_rows_that_are_not_ranked_can_be_shown() -> None:
     assert "(none ranked)" in index_page(boards)
 
 
+def test_the_index_compares_methods_across_detectors() -> None:
+    boards = boards_of([*example_results(), crosstalk_result("nominal"), crosstalk_result("nominal", "dann")])
+    across = tables_of(index_page(boards))[-1]
+    boards_shown = ["lartpc, throws", "scintillator, crosstalk"]
+    assert [cell.strip() for cell in across[0]] == ["Method", "Mean rank", "Normalised score", *boards_shown]
+    rows = {row[0].strip(): [cell.strip() for cell in row[1:]] for row in across[1:]}
+    assert rows["supcon"] == ["1.00", "1.000", "82.5 ± 0.0", "80.0"]
+    assert rows["dann"][:2] == ["", ""]
+    assert "target-oracle" not in rows
+
+
+@pytest.mark.usefixtures("no_pictures")
 def test_boards_that_are_gone_are_removed_and_nothing_else(tmp_path: Path) -> None:
     submit(tmp_path, make_result())
     generate_leaderboards(tmp_path)
@@ -165,9 +179,11 @@ def test_boards_that_are_gone_are_removed_and_nothing_else(tmp_path: Path) -> No
         path.unlink()
     generate_leaderboards(tmp_path)
     assert not old.exists()
+    assert not list((tmp_path / "site" / "boards").rglob("*"))
     assert note.read_text() == "written by hand"
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_corrupt_submission_changes_nothing(tmp_path: Path) -> None:
     submit(tmp_path, make_result())
     before = {path: path.read_bytes() for path in generate_leaderboards(tmp_path)}
@@ -198,7 +214,8 @@ def test_the_terminal_table_shows_one_board_only() -> None:
 def test_more_methods_than_colours_can_be_drawn() -> None:
     results = [make_result(f"m{number:02d}", seed=seed) for number in range(12) for seed in range(2)]
     (board,) = boards_of(results)
-    assert draw(board).png != draw(boards_of(results[:20])[0]).png
+    (fewer,) = boards_of(results[:20])
+    assert draw(accuracy_chart(board)).png != draw(accuracy_chart(fewer)).png
 
 
 def test_boards_and_tables_import_neither_pandas_nor_matplotlib() -> None:

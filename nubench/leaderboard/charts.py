@@ -1,0 +1,127 @@
+"""A chart as a value: what is drawn, without how. One renderer makes PNG and SVG of it, another an interactive plot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+#: The palette "colorblind" of seaborn, without its yellow and its pale pink, which white swallows.
+COLOURS: Final = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#949494", "#56b4e9")
+#: Beyond the colours, marks tell series apart: names of plotly, then of matplotlib.
+SYMBOLS: Final = (("circle", "o"), ("square", "s"), ("diamond", "D"), ("triangle-up", "^"), ("x", "X"), ("star", "*"))
+
+Kind = Literal["bars", "marks", "lines", "joins"]
+Errors = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Series:
+    """Numbers of one row of a board.
+
+    Attributes:
+        name: of the row, any text; equal names in several panels share a look and one entry of the legend.
+        x: (N,) numbers, or the panel's categories.
+        y: (N,) numbers.
+        number: decides its colour and mark.
+        apart: it is not ranked, and is drawn hatched or hollow.
+        errors_x: (N,) lengths (below, above) of error bars, or none.
+        errors_y: the same for y.
+        notes: (N,) what the mouse finds on each mark.
+        kind: ``joins`` are thick grey lines without a place in the legend.
+    """
+
+    name: str
+    x: tuple[float, ...] | tuple[str, ...]
+    y: tuple[float, ...]
+    number: int
+    kind: Kind
+    apart: bool = False
+    errors_x: Errors = ()
+    errors_y: Errors = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def colour(self) -> str:
+        """Its colour, as CSS writes it."""
+        return COLOURS[self.number % len(COLOURS)]
+
+    @property
+    def symbol(self) -> tuple[str, str]:
+        """Its mark as plotly and as matplotlib call it."""
+        return SYMBOLS[self.number // len(COLOURS) % len(SYMBOLS)]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes.
+
+    Attributes:
+        categories: of the x axis, in order, where it has no numbers.
+        ticks_y: texts of the y axis at 0, 1, ..., from top to bottom, where it has no numbers.
+        range_y: fixed limits, or at least these when ``grows`` is set.
+        lines_y: levels to compare with, and what they are.
+        height: relative to the panels that it stands above.
+    """
+
+    title: str
+    x_title: str
+    y_title: str
+    series: tuple[Series, ...]
+    categories: tuple[str, ...] = ()
+    ticks_y: tuple[str, ...] = ()
+    range_y: tuple[float, float] | None = None
+    grows: bool = False
+    lines_y: tuple[tuple[float, str], ...] = ()
+    log_x: bool = False
+    height: float = 1.0
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Panels that belong together.
+
+    Attributes:
+        name: of its files, without an ending.
+        title: above it.
+        caption: what it shows and how to read it; stands for the picture where none can be seen.
+        stacked: panels stand above each other and share their x axis, instead of side by side.
+    """
+
+    name: str
+    title: str
+    caption: str
+    panels: tuple[Panel, ...]
+    stacked: bool = False
+
+    @property
+    def legend(self) -> tuple[Series, ...]:
+        """One series of each name, in the order of their numbers."""
+        found = {one.name: one for panel in self.panels for one in panel.series if one.kind != "joins"}
+        return tuple(sorted(found.values(), key=lambda one: one.number))
+
+
+def printable(text: str) -> str:
+    """Make foreign text one visible line: control characters, line ends and marks of direction become spaces.
+
+    Example:
+        >>> printable("a\x1b[31mb\n")
+        'a [31mb '
+    """
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def log_range(values: Sequence[float]) -> tuple[float, float]:
+    """Limits of a logarithmic axis: at least a factor of ten apart, or two like values would look far apart.
+
+    Args:
+        values: (N >= 1,) positive numbers.
+
+    Example:
+        >>> low, high = log_range([100.0])
+        >>> round(low, 6), round(high, 6)
+        (31.622777, 316.227766)
+    """
+    low, high = min(values) / 1.3, max(values) * 1.3
+    widen = max(10 * low / high, 1.0) ** 0.5
+    return low / widen, high * widen

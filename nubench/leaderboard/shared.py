@@ -1,0 +1,58 @@
+"""What is said of a board as a whole: what its rows share, what its shift moves, and what a reader must beware of."""
+
+from __future__ import annotations
+
+import json
+
+from nubench.leaderboard.boards import NO_BACKBONE, Board
+
+
+def shared_facts(board: Board) -> list[tuple[str, str]]:
+    """Names and values of what makes the rows comparable."""
+    shared = board.example
+    return [
+        ("data set", f"{shared.dataset.name} {shared.dataset.version}"),
+        ("classes", ", ".join(shared.dataset.classes)),
+        (f"test events at {shared.shift.source}", str(shared.points[0].events)),
+        ("backbone", _backbone_words(board)),
+        ("profile", f"{shared.profile.name}: {json.dumps(shared.profile.settings, sort_keys=True)}"),
+    ]
+
+
+def notes(board: Board) -> list[str]:
+    """Sentences on what a reader of this board must know of its rows: what is missing, unsure or not as agreed."""
+    found = []
+    if board.missing_baselines:
+        found.append(
+            f"Not yet run here: {', '.join(board.missing_baselines)}. Without them nobody knows what a number is worth."
+        )
+    if not all(row.complete for row in board.rows):
+        found.append(f"Rows with fewer than {board.seeds} seeds are incomplete: their spread is poorly known.")
+    if any(row.approximate for row in board.rows):
+        found.append(
+            "Some results do not say which events were right. Their intervals are normal approximations, and their "
+            "rows are compared by their intervals alone, not event by event."
+        )
+    if any(result.sealed is False for row in board.rows for result in row.results):
+        found.append("Some rows are not sealed: their training ran in one process with the labels of the target.")
+    return found
+
+
+def moved_parameters(board: Board) -> list[str]:
+    """Names of the detector parameters that are not the same at all points, sorted."""
+    points = board.example.points
+    names = sorted({name for point in points for name in point.parameters})
+    return [name for name in names if len({point.parameters.get(name) for point in points}) > 1]
+
+
+def parameter_text(value: float | str | None) -> str:
+    """A detector parameter to be read; empty where a point lacks it."""
+    return f"{value:.6g}" if isinstance(value, float) else str(value if value is not None else "")
+
+
+def _backbone_words(board: Board) -> str:
+    found = [row.first.backbone for row in board.rows if row.first.backbone]
+    if not found:
+        return NO_BACKBONE
+    counts = sorted({backbone.parameters for backbone in found})
+    return f"{board.backbone}, {' to '.join(f'{n:,}' for n in sorted({counts[0], counts[-1]}))} parameters"

@@ -1,0 +1,167 @@
+"""The charts as values, the columns of tables, and LaTeX: the right numbers, and text that stays text."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from board_examples import LEVELS, crosstalk_result, example_results, hostile_results
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nubench.errors import PluginError
+from nubench.leaderboard.boards import boards_of
+from nubench.leaderboard.charts import log_range
+from nubench.leaderboard.columns import Column, cell, cells, per_cent, ranking_columns
+from nubench.leaderboard.latex import escape, latex_table
+from nubench.leaderboard.plots import (
+    accuracy_chart,
+    calibration_chart,
+    charts_of,
+    cost_chart,
+    difference_chart,
+    joined_rows,
+    sources_chart,
+    strength_chart,
+)
+from nubench.leaderboard.rows import Spread
+from nubench.results import Result
+from result_factory import as_version_1, make_result, result_content
+
+
+def test_bars_are_accuracies_and_their_change() -> None:
+    (board,) = boards_of(example_results())
+    above, below = accuracy_chart(board).panels
+    for row, bars, changes in zip(board.rows, above.series, below.series, strict=True):
+        source = 100 * row.at("nominal").mean
+        assert bars.y == pytest.approx([100 * row.at(point).mean for point in board.points])
+        assert changes.y == pytest.approx([height - source for height in bars.y], abs=1e-9)
+        assert bars.apart == (row.rank is None)
+    assert above.lines_y[0][0] == pytest.approx(100 / 3)
+
+
+def test_lines_over_strength_are_ordered_by_it_whatever_the_source() -> None:
+    boards = [boards_of([crosstalk_result(source)])[0] for source in ("nominal", "x2")]
+    chart = sources_chart(boards, 0)
+    assert chart is not None
+    for board, panel in zip(boards, chart.panels, strict=True):
+        (line,) = panel.series
+        assert line.x == tuple(sorted(LEVELS.values()))
+        at_source = line.x.index(LEVELS[board.example.shift.source])
+        assert max(line.y) == line.y[at_source]
+        assert line.notes == tuple(LEVELS)
+    assert len({panel.range_y for panel in chart.panels}) == 1
+
+
+def test_without_strengths_nothing_is_drawn_over_them() -> None:
+    (board,) = boards_of([Result.model_validate(as_version_1(result_content()))])
+    assert strength_chart(board) is None
+    assert sources_chart([board], 0) is None
+    assert [chart.name for chart in charts_of(board)] == ["figure", "differences", "calibration", "cost"]
+
+
+def test_bars_join_rows_that_are_not_clearly_different_and_no_others() -> None:
+    accuracies = {"a": 0.80, "b": 0.795, "c": 0.79, "far": 0.5}
+    (board,) = boards_of(
+        [make_result(name, dict.fromkeys(("nominal", "throw1", "throw2"), value)) for name, value in accuracies.items()]
+    )
+    rows = list(board.rows)
+    runs = joined_rows(board, rows)
+    assert all(first < last < rows.index(next(row for row in rows if row.label == "far")) for first, last in runs)
+    for first, last in runs:
+        for one in range(first, last + 1):
+            for other in range(one + 1, last + 1):
+                interval = board.difference(rows[one], rows[other])
+                assert interval.low <= 0 <= interval.high
+    chart = difference_chart(board)
+    assert chart is not None
+    assert chart.panels[0].ticks_y == tuple(row.label for row in rows)
+
+
+def test_calibration_and_cost_are_those_of_the_results() -> None:
+    (board,) = boards_of(example_results())
+    error, likelihood = calibration_chart(board).panels
+    assert set(error.series[0].y) == {2.0}
+    assert set(likelihood.series[0].y) == {0.5}
+    chart = cost_chart(board)
+    by_axis = {panel.x_title: panel for panel in chart.panels}
+    assert by_axis["wall time of a run (s)"].series[0].x == (400.0,)
+    assert by_axis["trained parameters"].series[0].x == (350_000,)
+
+
+def test_a_cost_that_nobody_has_is_left_out() -> None:
+    content = result_content()
+    content["cost"] |= {"parameters": 0, "flops_per_event": None}
+    (board,) = boards_of([Result.model_validate(content)])
+    titles = [panel.x_title for panel in cost_chart(board).panels]
+    assert titles == ["wall time of a run (s)", "processor time of a run (s)"]
+
+
+@given(st.lists(st.floats(1e-6, 1e15), min_size=1, max_size=9))
+def test_a_logarithmic_axis_holds_its_values_and_spans_a_decade(values: list[float]) -> None:
+    low, high = log_range(values)
+    assert low < min(values) <= max(values) < high
+    assert high / low > 9.999
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), [1], True])
+def test_a_column_may_not_give_what_no_table_can_hold(value: object) -> None:
+    (board,) = boards_of([make_result()])
+    with pytest.raises(PluginError, match="column 'odd' must give"):
+        cell(Column("odd", "Odd", lambda row: value), board.rows[0])  # type: ignore[arg-type,return-value]
+
+
+def test_a_column_that_fails_is_named_with_its_row() -> None:
+    (board,) = boards_of([make_result()])
+    with pytest.raises(PluginError, match=r"column 'odd' failed at row 'supcon': division by zero"):
+        cell(Column("odd", "Odd", lambda row: 1 / 0), board.rows[0])
+
+
+def test_columns_give_what_is_sorted_by_and_what_is_read() -> None:
+    (board,) = boards_of(example_results())
+    columns = ranking_columns(board)
+    found = {column.name: one for column, one in zip(columns, cells(columns, board.rows[0]), strict=True)}
+    assert len(found) == len(columns)
+    assert found["mean"].sort == board.rows[0].mean.mean
+    assert found["seeds"].text == "3"
+    assert found["at-throw1"].text == "85.0 ± 0.0"
+
+
+def test_there_is_no_negative_zero() -> None:
+    assert per_cent(Spread(-0.0001, None), signed=True) == "+0.0"
+    assert per_cent(Spread(-0.0001, None)) == "0.0"
+
+
+SPECIAL = "\\{}$&#%_^~<>|\"`'-±…"
+
+
+@pytest.mark.parametrize("character", SPECIAL)
+def test_every_special_character_of_latex_is_escaped(character: str) -> None:
+    assert escape(character) != character
+
+
+@given(st.text())
+def test_no_text_can_be_a_command_of_latex(text: str) -> None:
+    written = escape(text)
+    # What is left after the replacements that this package makes holds none of TeX's special characters.
+    commands = r"\\text[a-z]+\{\}|\\ldots\{\}|\\[{}$&#%_]|\{-\}|\$\\pm\$"
+    assert not set(re.sub(commands, "", written)) & set("\\{}$&#%_^~")
+    assert "\n" not in written
+
+
+def test_the_table_for_latex_has_one_line_for_each_row() -> None:
+    (board,) = boards_of(example_results())
+    lines = latex_table(board).splitlines()
+    head = next(line for line in lines if line.startswith("Rank"))
+    body = [line for line in lines if line.endswith(r"\\") and line != head]
+    assert len(body) == len(board.rows)
+    assert {line.count(" & ") for line in [head, *body]} == {len(ranking_columns(board)) - 1}
+    assert body[0].startswith(r"1 & supcon & 82.5 $\pm$ 0.0 &")
+    assert lines.count(r"\midrule") == 2
+
+
+def test_hostile_text_is_no_command_of_latex() -> None:
+    (board,) = boards_of(hostile_results())
+    table = latex_table(board)
+    assert "\\frac" not in table.replace("\\textbackslash{}", "")
+    assert all(not line.startswith("[") for line in table.splitlines())

@@ -1,0 +1,243 @@
+"""The site: which pages exist, that every link leads to one of them, and that no text of a submission is mark-up."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from board_examples import HOSTILE, example_results, submit
+
+from nubench.leaderboard.boards import boards_of
+from nubench.leaderboard.charts import COLOURS, printable
+from nubench.leaderboard.columns import Column
+from nubench.leaderboard.generate import generate_leaderboards
+from nubench.leaderboard.plots import charts_of
+from nubench.leaderboard.site.interactive import plotly_chart
+from result_factory import make_result
+
+ADDRESSES = ("href", "src", "action", "data", "srcset")
+
+
+class Page(HTMLParser):
+    """The elements of a page, its text, and the content of its scripts."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.scripts: list[str] = []
+        self._inside: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._inside.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._inside and self._inside.pop() != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        (self.scripts if self._inside[-1:] == ["script"] else self.words).append(data)
+
+    def addresses(self) -> list[str]:
+        """Everything that the page names: links, scripts, styles, pictures."""
+        return [
+            value
+            for _, attributes in self.elements
+            for name, value in attributes.items()
+            if name in ADDRESSES and value
+        ]
+
+
+def pages_of(site: Path) -> dict[str, Page]:
+    return {path.relative_to(site).as_posix(): Page(path.read_text()) for path in sorted(site.rglob("*.html"))}
+
+
+def test_there_is_a_page_for_everything(site: Path) -> None:
+    pages = set(pages_of(site))
+    assert {"index.html", "across.html", "methods.html"} <= pages
+    assert {"shifts/lartpc/throws.html", "shifts/scintillator/crosstalk.html"} <= pages
+    assert {"boards/scintillator/crosstalk-from-x2/smoke/index.html"} <= pages
+    methods = ("supcon", "dann", "classifier", "target-oracle", "summary-features", "hostile")
+    assert {f"methods/{name}.html" for name in methods} <= pages
+    submissions = sorted((site.parent / "submissions").rglob("*.json"))
+    for path in submissions:
+        assert path.relative_to(site.parent).with_suffix(".html").as_posix() in pages
+    assert len([page for page in pages if page.startswith("submissions/")]) == len(submissions)
+
+
+def test_every_address_is_relative_and_is_a_file_of_the_site(site: Path) -> None:
+    for name, page in pages_of(site).items():
+        for address in page.addresses():
+            if address == "data:,":
+                continue
+            assert re.fullmatch(r"[A-Za-z0-9_.+!/-]+", address), f"{name}: {address}"
+            found = (site / name).parent.joinpath(address).resolve()
+            assert found.is_file(), f"{name}: {address}"
+            assert found.is_relative_to(site.resolve()), f"{name}: {address}"
+
+
+def test_every_page_is_reached_from_the_first(site: Path) -> None:
+    pages = pages_of(site)
+    reached, waiting = set(), ["index.html"]
+    while waiting:
+        name = waiting.pop()
+        if name not in reached:
+            reached.add(name)
+            links = ((site / name).parent.joinpath(address).resolve() for address in pages[name].addresses())
+            waiting += [
+                link.relative_to(site.resolve()).as_posix()
+                for link in links
+                if link.suffix == ".html" and link.is_relative_to(site.resolve())
+            ]
+    assert reached == set(pages)
+
+
+def test_hostile_text_is_shown_as_text_and_nothing_else(site: Path) -> None:
+    pages = pages_of(site)
+    shown = 0
+    for name, page in pages.items():
+        for tag, attributes in page.elements:
+            assert not [attribute for attribute in attributes if attribute.startswith("on") or attribute == "style"]
+            if tag == "script":
+                assert attributes.get("type") == "application/json" or attributes.get("src"), name
+        assert "img" not in {tag for tag, attributes in page.elements if attributes.get("src") == "x"}
+        assert "\x1b" not in "".join(page.words)
+        for script in page.scripts:
+            json.loads(script)
+            assert "<" not in script
+        shown += printable(HOSTILE) in "".join(page.words)
+    assert shown >= 4
+
+
+def test_the_policy_of_every_page_allows_the_folder_alone(site: Path) -> None:
+    for page in pages_of(site).values():
+        (policy,) = [
+            attributes["content"] or ""
+            for tag, attributes in page.elements
+            if tag == "meta" and attributes.get("http-equiv") == "Content-Security-Policy"
+        ]
+        rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+        assert rules["default-src"] == "'none'"
+        assert rules["script-src"] == "'self'"
+        assert "http" not in policy
+        assert "*" not in policy
+
+
+def test_own_scripts_and_styles_ask_nobody(site: Path) -> None:
+    for path in (site / "assets").iterdir():
+        if path.name != "plotly.min.js":
+            text = path.read_text()
+            assert not re.search(
+                r"https?:|//[a-z]|fetch\(|XMLHttpRequest|WebSocket|innerHTML|eval\(|@import|url\(", text
+            )
+            assert len(text.splitlines()) < 260
+
+
+def test_the_confusion_matrices_of_a_submission_count_every_event(site: Path) -> None:
+    result = example_results()[0]
+    path = next((site / "submissions/lartpc/throws/smoke").glob("supcon-seed0-*.html"))
+    matrices = re.findall(r'<table class="confusion">.*?</table>', path.read_text(), re.DOTALL)
+    assert len(matrices) == len(result.points)
+    for matrix, point in zip(matrices, result.points, strict=True):
+        counts = [int(number.replace(",", "")) for number in re.findall(r'shade-\d+">([\d,]+)<', matrix)]
+        assert counts == [count for row in result.scores(point).confusion for count in row]
+
+
+def test_boards_of_different_sources_are_drawn_together_on_the_page_of_their_shift(site: Path) -> None:
+    page = Page((site / "shifts/scintillator/crosstalk.html").read_text())
+    (content,) = map(json.loads, page.scripts)
+    titles = [panel["layout"]["title"]["text"] for panel in content["panels"]]
+    assert titles == ["trained at nominal", "trained at x2"]
+    assert {tuple(panel["layout"]["yaxis"]["range"]) for panel in content["panels"]} != set()
+    for panel in content["panels"]:
+        for trace in panel["data"]:
+            assert trace["x"] == [0.0, 1.0, 2.5, 4.0]
+    assert {path.name for path in (site / "shifts/scintillator/crosstalk").iterdir()} == {
+        "sources-0.png",
+        "sources-0.svg",
+    }
+
+
+def test_markdown_shows_sources_together_and_methods_across_detectors(site: Path) -> None:
+    index = (site.parent / "README.md").read_text()
+    assert "## Across detectors: smoke, backbone tiny" in index
+    # It misses the board of hostile names, so that it is listed and not compared.
+    (across,) = re.findall(r"^\| supcon \|.*$", index, re.MULTILINE)
+    assert across.startswith("| supcon |  |  |  | 82.5 ± 0.0 |")
+    pictures = re.findall(r"\]\((sources/[^)]*)\)", index)
+    assert pictures == [f"sources/scintillator-crosstalk-sources-0.{ending}" for ending in ("svg", "png")]
+    assert all((site.parent / picture).is_file() for picture in pictures)
+
+
+def test_the_page_across_detectors_shows_each_board_and_misses_none(site: Path) -> None:
+    words = " ".join("".join(Page((site / "across.html").read_text()).words).split())
+    for name in ("lartpc, throws", "scintillator, crosstalk", "scintillator, crosstalk-from-x2"):
+        assert name in words
+    assert "supcon" in words
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_columns_of_plugins_stand_in_every_table(tmp_path: Path) -> None:
+    submit(tmp_path, *example_results())
+    generate_leaderboards(tmp_path, [Column("letters", "Letters <b>", lambda row: float(len(row.label)))])
+    for file in ("README.md", "table.tex"):
+        text = (tmp_path / "lartpc/throws/smoke" / file).read_text()
+        assert "Letters" in text
+    page = (tmp_path / "site/boards/lartpc/throws/smoke/index.html").read_text()
+    assert "Letters &lt;b&gt;" in page
+    assert 'data-sort="6.0">6<' in page
+
+
+def test_rows_that_are_not_ranked_have_a_table_of_their_own(site: Path) -> None:
+    text = (site / "boards/lartpc/throws/smoke/index.html").read_text()
+    assert text.index("Not ranked</h3>") < text.index("methods/target-oracle.html")
+    assert "1 of 3" in text
+
+
+def _plain(value: Any) -> bool:
+    return json.loads(json.dumps(value, allow_nan=False)) == value
+
+
+def test_interactive_charts_say_what_the_pictures_say() -> None:
+    (board,) = boards_of(example_results())
+    for chart in charts_of(board):
+        content = plotly_chart(chart)
+        assert _plain(content)
+        assert len(content["panels"]) == len(chart.panels)
+        for drawn, panel in zip(content["panels"], chart.panels, strict=True):
+            assert [(trace["x"], trace["y"]) for trace in drawn["data"]] == [
+                (list(one.x), list(one.y)) for one in panel.series
+            ]
+
+
+def test_labels_are_escaped_for_plotly_too() -> None:
+    boards = boards_of([make_result(config={"a": "<b>bold</b>"}), make_result(config={"a": "x"})])
+    for chart in charts_of(boards[0]):
+        for panel in plotly_chart(chart)["panels"]:
+            assert "<b>" not in json.dumps(panel)
+        assert "&lt;" not in json.dumps(plotly_chart(chart)["legend"])
+
+
+def test_the_colours_can_be_told_apart_on_both_pages() -> None:
+    assert len(set(COLOURS)) == len(COLOURS)
+    for colour in COLOURS:
+        for page in ("#ffffff", "#1c2026"):
+            assert contrast(colour, page) > 2.0, (colour, page)
+
+
+def contrast(one: str, other: str) -> float:
+    """The contrast ratio of two colours after WCAG 2.2."""
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def luminance(colour: str) -> float:
+    channels = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
