@@ -64,7 +64,8 @@ def train_source_classifier(
         loss,
         data,
         with_views(config, fraction),
-        replace(context, directory=context.source_directory),
+        # Snapshots are those of a method's last training.
+        replace(context, directory=context.source_directory, snapshots=context.snapshots if fraction == 1 else 0),
     )
     return SourceClassifier(backbone, head, record)
 

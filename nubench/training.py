@@ -2,39 +2,41 @@
 
 from __future__ import annotations
 
-import io
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save
 from torch import nn
 
-from nubench.backbone import number_of_parameters
-from nubench.containers import Events, Float32, Int64
-from nubench.errors import NubenchError
-from nubench.methods import Context, Model, TrainingConfig, TrainingView
+from nubench.acceleration import make_fabric
+from nubench.checkpoints import (
+    FinishedTraining,
+    TrainingRecord,
+    TrainingState,
+    read_finished,
+    snapshot_folder,
+    snapshot_folders,
+    write_finished,
+)
+from nubench.containers import Events, Int64
+from nubench.errors import DataError, NubenchError
+from nubench.interrupts import Interrupted, deferred
+from nubench.methods import Context, TrainingConfig, TrainingView
+from nubench.network_model import NetworkModel, validation_score
 from nubench.prefetch import Prefetcher, ready_batches
 from nubench.sparse.batch import SparseBatch
-from nubench.storage import write_atomically
+
+__all__ = ["NetworkModel", "Step", "TrainingRecord", "snapshot_folders", "step_seed", "train"]
 
 CHECKPOINT_INTERVAL_SECONDS: Final = 60.0
 _HISTORY_LENGTH: Final = 20
-_INFERENCE_BATCH: Final = 256
 _SOURCE_STREAM, _TARGET_STREAM = 1, 2
-_SNAPSHOTS: Final = "snapshots"
-_WEIGHTS_FILE, _RECORD_FILE = "weights.safetensors", "training.json"
-
-#: A score and the weights that reached it.
-_Best = tuple[float, dict[str, torch.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -61,17 +63,6 @@ class Step:
     progress: float
 
 
-@dataclass(frozen=True)
-class TrainingRecord:
-    """What a training reports: steps, events and views shown, seconds in the loop, and (views, loss) pairs."""
-
-    steps: int
-    events: int
-    views: int
-    seconds: float
-    history: list[tuple[int, float]] = field(default_factory=list)
-
-
 def train(
     modules: Mapping[str, nn.Module],
     loss: Callable[[Step], torch.Tensor],
@@ -87,171 +78,170 @@ def train(
 
     Every epoch is a new permutation of the events; incomplete batches are not shown. A checkpoint is kept in
     ``context.directory``; called again after a kill, the training goes on from there and ends with the weights it
-    would have had (on one type of device). A finished training is only loaded. With ``context.snapshots`` = n, the
-    weights at n equal steps are kept as finished trainings of their own, see :func:`snapshot_folders`.
+    would have had (on one type of device); a process that is asked to stop keeps one first, see
+    :mod:`nubench.interrupts`. A finished training is only loaded. With ``context.snapshots`` = n, the
+    weights at n equal steps are kept as finished trainings of their own, see
+    :func:`nubench.checkpoints.snapshot_folders`; ``context.snapshot`` loads one of them.
 
     Args:
         modules: everything with weights, by name.
         loss: from a step to a scalar; it runs ``modules``.
         data: the source events.
-        config: budget and optimiser.
+        config: budget, optimiser, precision, and whether to stop early.
         context: seed, device, folder and progress.
         views_per_event: how many views of an event the loss shows to the backbone; a step then has
             ``config.batch_size // views_per_event`` events, so that methods compare at equal budget.
         target: events of the target; each step is handed as many of them as of the source.
         select: scores the network as it is, higher is better; called twenty times along the training, and the weights
-            with the highest score are the result. Without it the last ones are.
+            with the highest score are the result. Without it the last ones are, unless ``config.early_stop`` asks for
+            a score: then it is :func:`nubench.network_model.validation_score`.
 
     Raises:
         NubenchError: when there are fewer events than a batch has, or the loss is not finite; the message names the
-            step and the events.
+            step and the events by their places in ``data.train``.
+        UsageError: when ``config.early_stop`` is on and there is nothing that could be scored.
+        Interrupted: when the process was asked to stop, after the step that was under way; the checkpoint is kept.
     """
     directory = context.directory
-    record_file = directory / _RECORD_FILE
     network = nn.ModuleDict(modules)
-    if record_file.exists():
-        network.load_state_dict(load_file(directory / _WEIGHTS_FILE))
-        content = json.loads(record_file.read_text())
-        return TrainingRecord(**{**content, "history": [tuple(pair) for pair in content["history"]]})
+    plan = _Plan(config, views_per_event)
+    kept_steps = {round(plan.steps * (part + 1) / context.snapshots) for part in range(context.snapshots)}
+    kept = {plan.views_at(step): snapshot_folder(directory, plan.views_at(step)) for step in kept_steps}
+    finished = _finished(context)
+    if finished is not None and all(
+        folder.exists() for views, folder in kept.items() if views <= finished.record.views
+    ):
+        network.load_state_dict(finished.weights)
+        return finished.record
 
-    batch_events = max(1, config.batch_size // views_per_event)
-    for name, offered in (("source", data.train), ("target", target)):
-        if offered is not None and len(offered) < batch_events:
-            raise NubenchError(f"a batch of {batch_events} events is larger than the {len(offered)} {name} events")
-    steps = max(1, config.views // (batch_events * views_per_event))
-    kept_steps = {round(steps * (part + 1) / context.snapshots) for part in range(context.snapshots)}
-
-    def record_at(step: int, seconds: float) -> TrainingRecord:
-        events = step * batch_events
-        return TrainingRecord(step, events, events * views_per_event, round(seconds, 3), list(history))
-
+    for name, offered in (("training", data.train), ("target", target)):
+        if offered is not None and len(offered) < plan.batch_events:
+            raise NubenchError(f"a batch of {plan.batch_events} events is larger than the {len(offered)} {name} events")
+    if config.early_stop and select is None:
+        select = validation_score(modules, data, context)
     optimiser = _optimiser(network, config)
-    checkpoint_file = directory / "checkpoint.pt"
-    first, seconds, history, running, best = _resume(checkpoint_file, network, optimiser)
-    start = saved = time.monotonic()
+    state = _resumed(context, network, optimiser)
+    fabric = make_fabric(context.device, config.precision)
+    saved = time.monotonic()
+    start = saved - state.seconds
     network.train()
     with ExitStack() as stack:
-
-        def prefetched(events: Events, stream: int) -> Prefetcher[tuple[Int64, SparseBatch]]:
-            indices = islice(_batches(len(events), batch_events, context.seed, stream, first), steps - first)
-            normalisation = data.normalisation
-            made = ready_batches(events, indices, normalisation.offset, normalisation.scale, context.device)
-            return stack.enter_context(Prefetcher(made))
-
-        batches = prefetched(data.train, _SOURCE_STREAM)
-        target_batches = prefetched(target, _TARGET_STREAM) if target else None
-        task = stack.enter_context(
-            context.progress.task("training", steps * batch_events, "events", done=first * batch_events)
+        stop_asked = stack.enter_context(deferred())
+        batches = stack.enter_context(_prefetched(data.train, data, context, plan, _SOURCE_STREAM, state.step))
+        target_batches = (
+            stack.enter_context(_prefetched(target, data, context, plan, _TARGET_STREAM, state.step))
+            if target
+            else None
         )
-        for number in range(first, steps):
+        task = stack.enter_context(
+            context.progress.task(
+                "training", plan.steps * plan.batch_events, "events", done=state.step * plan.batch_events
+            )
+        )
+        while state.step < plan.steps:
+            number = state.step
             index, batch = next(batches)
-            step = _step(data, index, batch, context, number, number / steps)
+            step = _step(data, index, batch, context, number, number / plan.steps)
             if target_batches is not None:
                 step = replace(step, target=next(target_batches)[1])
-            with torch.autocast(context.device.type, torch.bfloat16, enabled=context.device.type == "cuda"):
+            with fabric.autocast():
                 value = loss(step)
             if not torch.isfinite(value):
                 raise NubenchError(
-                    f"the loss is {value.item()} at step {number} of {steps} (source events {index[:8].tolist()}...); "
-                    "a smaller learning_rate or gradient_clip may help"
+                    f"the loss is {value.item()} at step {number} of {plan.steps}, batch of the training events "
+                    f"{_listed(index)}; a smaller learning_rate or gradient_clip may help"
                 )
             optimiser.zero_grad(set_to_none=True)
-            value.backward()  # type: ignore[no-untyped-call]
+            fabric.backward(value)
+            # What fabric.clip_gradients calls, but in the network's order of the weights: the norm is a sum.
             nn.utils.clip_grad_norm_(network.parameters(), config.gradient_clip)
             for group in optimiser.param_groups:
-                group["lr"] = config.learning_rate * _rate(number, steps, config)
+                group["lr"] = config.learning_rate * _rate(number, plan.steps, config)
             optimiser.step()
-            running.append(value.detach())
-            if (number + 1) % max(1, steps // _HISTORY_LENGTH) == 0 or number + 1 == steps:
-                mean = torch.stack(running).mean().item()
-                history.append(((number + 1) * batch_events * views_per_event, round(mean, 6)))
-                running.clear()
+            state.running.append(value.detach())
+            state.step = number + 1
+            state.seconds = time.monotonic() - start
+            if plan.is_reported(state.step):
+                mean = torch.stack(state.running).mean().item()
+                state.history.append((plan.views_at(state.step), round(mean, 6)))
+                state.running.clear()
                 if select is not None:
-                    best = _better(best, network, select)
-            task.advance(batch_events, f"loss {history[-1][1]:.3f}" if history else "")
-            now = time.monotonic()
-            if number + 1 in kept_steps:
-                record = record_at(number + 1, seconds + now - start)
-                _write_finished(directory / _SNAPSHOTS / f"{record.views:012d}", network, record)
-            if now - saved > CHECKPOINT_INTERVAL_SECONDS:
-                _save(checkpoint_file, network, optimiser, number + 1, seconds + now - start, history, running, best)
-                saved = now
-    seconds += time.monotonic() - start
-    if best is not None:
-        network.load_state_dict(best[1])
-    record = record_at(steps, seconds)
-    _write_finished(directory, network, record)
-    checkpoint_file.unlink(missing_ok=True)
-    return record
+                    state.score(_score(select, network), network)
+            if state.step in kept_steps:
+                write_finished(kept[plan.views_at(state.step)], network, plan.record(state))
+            if config.early_stop and state.worse >= config.early_stop:
+                context.progress.say(f"stopped at step {state.step} of {plan.steps}: no better on validation events")
+                break
+            stopping = stop_asked()
+            if stopping or time.monotonic() - saved > CHECKPOINT_INTERVAL_SECONDS:
+                state.save(directory, network, optimiser)
+                saved = time.monotonic()
+            if stopping:
+                raise Interrupted
+            task.advance(plan.batch_events, f"loss {state.history[-1][1]:.3f}" if state.history else "")
+    state.seconds = time.monotonic() - start
+    if state.best is not None:
+        network.load_state_dict(state.best[1])
+    write_finished(directory, network, plan.record(state))
+    return plan.record(state)
 
 
-def snapshot_folders(directory: Path) -> list[Path]:
-    """The snapshots of a training, in the order of the training.
+@dataclass(frozen=True)
+class _Plan:
+    """The steps of a training.
 
-    Each is a folder like that of a finished training: given as ``context.directory``, :func:`train` loads it. Its name
-    is the number of views shown so far.
-    """
-    return sorted(path.parent for path in (directory / _SNAPSHOTS).glob(f"*/{_RECORD_FILE}"))
-
-
-class NetworkModel(Model):
-    """A fitted backbone, perhaps with a classification head on its embedding.
-
-    Args:
-        backbone: from sparse batches to (B, D) embeddings.
-        data: for the normalisation of the features.
-        context: for the device.
-        record: of the training.
-        head: from (B, D) to (B, C) scores, or None.
+    Attributes:
+        config: for the budget.
+        views_per_event: shown to the backbone in each step.
     """
 
-    def __init__(
-        self,
-        backbone: nn.Module,
-        data: TrainingView,
-        context: Context,
-        record: TrainingRecord,
-        head: nn.Module | None = None,
-    ) -> None:
-        self._backbone = backbone.eval()
-        self._head = head.eval() if head is not None else None
-        self._normalisation = data.normalisation
-        self._device = context.device
-        self._record = record
-
-    def embed(self, events: Events) -> Float32:
-        """See :meth:`nubench.methods.Model.embed`."""
-        return self._apply(self._backbone, events)
-
-    def log_probabilities(self, events: Events) -> Float32 | None:
-        """See :meth:`nubench.methods.Model.log_probabilities`."""
-        if self._head is None:
-            return None
-        return self._apply(nn.Sequential(self._backbone, self._head, nn.LogSoftmax(dim=1)), events)
+    config: TrainingConfig
+    views_per_event: int
 
     @property
-    def number_of_parameters(self) -> int:
-        """Trained parameters of backbone and head."""
-        return self.backbone_parameters + (number_of_parameters(self._head) if self._head is not None else 0)
+    def batch_events(self) -> int:
+        """Events a step, over all processes that would share it."""
+        return max(1, self.config.batch_size // self.views_per_event)
 
     @property
-    def backbone_parameters(self) -> int:
-        """Parameters of the backbone alone."""
-        return number_of_parameters(self._backbone)
+    def steps(self) -> int:
+        """Steps in all."""
+        return max(1, self.config.views // self.views_at(1))
 
-    @property
-    def training_record(self) -> Mapping[str, Any]:
-        """The record of the training as a plain mapping."""
-        return asdict(self._record)
+    def views_at(self, step: int) -> int:
+        """Views that are shown in so many steps."""
+        return step * self.batch_events * self.views_per_event
 
-    @torch.inference_mode()
-    def _apply(self, network: nn.Module, events: Events) -> Float32:
-        results = []
-        for first in range(0, len(events), _INFERENCE_BATCH):
-            index = np.arange(first, min(first + _INFERENCE_BATCH, len(events)))
-            batch = SparseBatch.from_events(events, index, self._normalisation.offset, self._normalisation.scale)
-            results.append(network(batch.to(self._device)).float().cpu().numpy())
-        return np.concatenate(results)
+    def is_reported(self, step: int) -> bool:
+        """Whether the mean loss is recorded, and the network scored, after so many steps."""
+        return step % max(1, self.steps // _HISTORY_LENGTH) == 0 or step == self.steps
+
+    def record(self, state: TrainingState) -> TrainingRecord:
+        """The record of the training as it stands."""
+        events = state.step * self.batch_events
+        return TrainingRecord(
+            state.step, events, self.views_at(state.step), round(state.seconds, 3), list(state.history)
+        )
+
+
+def _finished(context: Context) -> FinishedTraining | None:
+    """What is to be loaded; a training whose files are damaged is none, and is made again."""
+    if context.snapshot is not None and context.snapshot in snapshot_folders(context.directory):
+        # Other snapshots were made in the same training: none of them can be made again alone.
+        return read_finished(context.snapshot)
+    try:
+        return read_finished(context.directory)
+    except DataError as error:
+        context.progress.say(f"{error}; it is trained again")
+        return None
+
+
+def _resumed(context: Context, network: nn.Module, optimiser: torch.optim.Optimizer) -> TrainingState:
+    try:
+        return TrainingState.resume(context.directory, network, optimiser)
+    except DataError as error:
+        context.progress.say(f"{error}; the training begins again")
+        return TrainingState()
 
 
 def step_seed(seed: int, number: int) -> int:
@@ -274,24 +264,27 @@ def _step(data: TrainingView, index: Int64, batch: SparseBatch, context: Context
     )
 
 
-def _write_finished(directory: Path, network: nn.Module, record: TrainingRecord) -> None:
-    """Write the weights, then the record, whose presence says that both are there."""
-    weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
-        raise NubenchError(f"step {record.steps} left weights that are not finite; a smaller learning_rate may help")
-    write_atomically(directory / _WEIGHTS_FILE, save(weights))
-    write_atomically(directory / _RECORD_FILE, json.dumps(asdict(record)).encode())
-
-
-def _better(best: _Best | None, network: nn.Module, select: Callable[[], float]) -> _Best | None:
-    """The better of the best weights so far and those of now; at equal scores the earlier ones stay."""
+def _score(select: Callable[[], float], network: nn.Module) -> float:
     network.eval()
     with torch.inference_mode():
         score = select()
     network.train()
-    if best is not None and score <= best[0]:
-        return best
-    return score, {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+    return score
+
+
+def _listed(index: Int64, shown: int = 100) -> str:
+    """Events by their place, shortened where they are many."""
+    more = f" and {len(index) - shown} more" if len(index) > shown else ""
+    return f"{', '.join(map(str, index[:shown]))}{more}"
+
+
+def _prefetched(
+    events: Events, data: TrainingView, context: Context, plan: _Plan, stream: int, first: int
+) -> Prefetcher[tuple[Int64, SparseBatch]]:
+    """The batches of a training from a step on, made ahead in a thread."""
+    indices = islice(_batches(len(events), plan.batch_events, context.seed, stream, first), plan.steps - first)
+    normalisation = data.normalisation
+    return Prefetcher(ready_batches(events, indices, normalisation.offset, normalisation.scale, context.device))
 
 
 def _batches(events: int, batch_events: int, seed: int, stream: int, first: int) -> Iterator[Int64]:
@@ -320,41 +313,3 @@ def _rate(step: int, steps: int, config: TrainingConfig) -> float:
     if config.schedule == "constant":
         return 1.0
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1.0, steps - warmup)))
-
-
-def _save(
-    path: Path,
-    network: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    step: int,
-    seconds: float,
-    history: list[tuple[int, float]],
-    running: list[torch.Tensor],
-    best: _Best | None,
-) -> None:
-    state = {
-        "network": network.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "step": step,
-        "seconds": seconds,
-        "history": history,
-        "running": running,
-        "best": best,
-    }
-    # Through memory: torch's own writer reports a full disk in words of its own.
-    content = io.BytesIO()
-    torch.save(state, content)
-    write_atomically(path, content.getvalue())
-
-
-def _resume(
-    path: Path, network: nn.Module, optimiser: torch.optim.Optimizer
-) -> tuple[int, float, list[tuple[int, float]], list[torch.Tensor], _Best | None]:
-    if not path.exists():
-        return 0, 0.0, [], [], None
-    # weights_only: nothing but tensors and plain containers is ever unpickled.
-    state = torch.load(path, weights_only=True)
-    network.load_state_dict(state["network"])
-    optimiser.load_state_dict(state["optimiser"])
-    history = [tuple(pair) for pair in state["history"]]
-    return state["step"], state["seconds"], history, state["running"], state["best"]

@@ -57,7 +57,7 @@ class MinimumSubtraction(Method):
         def above_smallest(events: Events) -> Events:
             return subtract_smallest(events, level)
 
-        mapped = replace(data, train=above_smallest(data.train))
+        mapped = replace(data, train=above_smallest(data.train), val=above_smallest(data.val))
         backbone, head, record = train_source_classifier(mapped, self.config, context, fraction=1.0)
         return MappedModel(NetworkModel(backbone, data, context, record, head), above_smallest, embeds=True)
 

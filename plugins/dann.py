@@ -23,7 +23,6 @@ import math
 from collections.abc import Iterable
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import nn
@@ -31,7 +30,8 @@ from torch import nn
 import nubench
 from nubench.adaptation import AdaptationConfig, new_classifier, source_and_target
 from nubench.methods import Context, Method, TrainingView
-from nubench.training import NetworkModel, Step, TrainingRecord, train
+from nubench.network_model import validation_score
+from nubench.training import NetworkModel, Step, train
 
 
 class DannConfig(AdaptationConfig):
@@ -79,16 +79,9 @@ class Dann(Method):
                 + nn.functional.cross_entropy(target, torch.ones_like(step.labels))
             )
 
-        def validation_accuracy() -> float:
-            model = NetworkModel(embed, data, context, TrainingRecord(0, 0, 0, 0.0), head)
-            scores = model.log_probabilities(data.val)
-            assert scores is not None
-            return float(np.mean(scores.argmax(axis=1) == data.val_labels))
-
         modules = {"backbone": backbone, "head": head, "domain_head": domain_head}
-        record = train(
-            modules, loss, data, config, context, views_per_event=2, target=data.target, select=validation_accuracy
-        )
+        accuracy = validation_score({"backbone": embed, "head": head}, data, context)
+        record = train(modules, loss, data, config, context, views_per_event=2, target=data.target, select=accuracy)
         return NetworkModel(embed, data, context, record, head)
 
 

@@ -60,7 +60,9 @@ class Entropy(Method):
             return entropy_loss(head(backbone(step.target)), config.diversity)
 
         adaptation = with_views(config, 1 - config.source_fraction)
-        adaptation = adaptation.model_copy(update={"learning_rate": config.adaptation_learning_rate})
+        # Accuracy on the source is no reason to end the adaptation to the target.
+        own = {"learning_rate": config.adaptation_learning_rate, "early_stop": 0}
+        adaptation = adaptation.model_copy(update=own)
         target_context = replace(context, directory=context.directory / "adaptation")
         make_folder(target_context.directory)
         record = train({"normalisations": norms}, loss, data, adaptation, target_context, target=data.target)

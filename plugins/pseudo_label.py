@@ -85,7 +85,12 @@ class PseudoLabel(Method):
             kept = self._keep(scores, number)
             # A round in which no prediction is sure enough changes nothing.
             if len(kept):
-                round_context = replace(context, directory=context.directory / f"round{number + 1}")
+                last = number + 1 == config.rounds
+                round_context = replace(
+                    context,
+                    directory=context.directory / f"round{number + 1}",
+                    snapshots=context.snapshots if last else 0,
+                )
                 make_folder(round_context.directory)
                 targets, labels = data.target.select(kept), scores[kept].argmax(axis=1)
                 records.append(self._train(classifier, targets, labels, data, round_context))

@@ -1,5 +1,12 @@
 """Gradient boosting on 15 numbers an event: what a network has to beat, and what explains flat rows on a board.
 
+Boosted trees (Friedman, Ann. Statist. 29 (2001) 1189), as scikit-learn's histograms fit them: with F_c(x) the sum of
+the trees of class c, each new tree follows the gradient of::
+
+    L = - (1/N) sum_i log softmax(F(x_i))[y_i]
+
+and is weighted by the learning rate. ``voxel-count`` minimises the same L, with an L2 penalty and F linear.
+
 The variants are there for honesty. ``shape-only`` and ``voxel-count`` never look at the charge, so that no shift of
 the charge can hurt them: a row that is flat at their accuracy has shown nothing. ``minimum-subtracted`` subtracts from
 every hit the event's smallest ADC, which undoes a shift of the pedestal: a method must beat it to have done more.

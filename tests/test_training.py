@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +15,11 @@ from nubench import training
 from nubench.cards import Normalisation
 from nubench.containers import LabelledEvents
 from nubench.errors import NubenchError, PluginError, UsageError
+from nubench.interrupts import Interrupted, listening
 from nubench.methods import Context, TrainingConfig, TrainingView
+from nubench.network_model import nearest_mean_accuracy, validation_score
 from nubench.progress import SilentProgress
-from nubench.training import NetworkModel, Step, snapshot_folders, train
+from nubench.training import NetworkModel, Step, TrainingRecord, snapshot_folders, train
 
 Make = Callable[..., LabelledEvents]
 CONFIG = TrainingConfig(views=640, batch_size=16, learning_rate=3e-3)
@@ -96,6 +100,23 @@ def test_a_killed_training_goes_on_to_the_same_weights(
     assert not (tmp_path / "killed" / "checkpoint.pt").exists()
 
 
+def test_a_training_that_is_asked_to_stop_keeps_the_step_that_it_is_in(data: TrainingView, tmp_path: Path) -> None:
+    whole = _fit(data, tmp_path / "whole")
+
+    def ask(number: int) -> None:
+        if number == 23:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with listening(), pytest.raises(Interrupted):
+        _fit(data, tmp_path / "stopped", before_step=ask)
+    steps: list[int] = []
+    resumed = _fit(data, tmp_path / "stopped", before_step=steps.append)
+
+    assert steps == list(range(24, 40))
+    assert np.array_equal(whole.embed(data.val), resumed.embed(data.val))
+    assert whole.training_record["history"] == resumed.training_record["history"]
+
+
 def test_a_finished_training_is_only_loaded(data: TrainingView, tmp_path: Path) -> None:
     first = _fit(data, tmp_path)
     steps: list[int] = []
@@ -105,15 +126,18 @@ def test_a_finished_training_is_only_loaded(data: TrainingView, tmp_path: Path) 
     assert first.training_record == second.training_record
 
 
-def test_a_loss_that_is_not_finite_stops_with_the_step(data: TrainingView, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_events(data: TrainingView, tmp_path: Path) -> None:
     context = _context(tmp_path)
     layer = nn.Linear(1, 1)
+    shown: list[str] = []
 
     def loss(step: Step) -> torch.Tensor:
+        shown.append(", ".join(map(str, step.index)))
         return layer.weight.sum() * (float("nan") if step.number == 4 else 1.0)
 
-    with pytest.raises(NubenchError, match="the loss is nan at step 4 of 40"):
+    with pytest.raises(NubenchError, match="the loss is nan at step 4 of 40, batch of the training events") as raised:
         train({"layer": layer}, loss, data, CONFIG, context)
+    assert f"events {shown[-1]};" in str(raised.value)
     assert not (tmp_path / "weights.safetensors").exists()
 
 
@@ -187,7 +211,7 @@ def test_the_weights_of_the_highest_score_are_kept(
 
 
 def test_a_batch_larger_than_the_source_is_refused(data: TrainingView, tmp_path: Path) -> None:
-    with pytest.raises(NubenchError, match="a batch of 128 events is larger than the 96 source events"):
+    with pytest.raises(NubenchError, match="a batch of 128 events is larger than the 96 training events"):
         _fit(data, tmp_path, TrainingConfig(views=640, batch_size=128))
 
 
@@ -221,7 +245,128 @@ def test_snapshots_are_finished_trainings_along_the_way(data: TrainingView, tmp_
     last = fit(context)
     folders = snapshot_folders(tmp_path)
     assert [int(folder.name) for folder in folders] == [160, 320, 480, 640]
-    loaded = [fit(replace(context, directory=folder, snapshots=0)) for folder in folders]
+    loaded = [fit(replace(context, snapshot=folder)) for folder in folders]
     assert [model.training_record["views"] for model in loaded] == [160, 320, 480, 640]
     assert np.array_equal(loaded[-1].embed(data.val), last.embed(data.val))
     assert not np.allclose(loaded[0].embed(data.val), last.embed(data.val))
+
+
+def _logging(directory: Path, lines: list[str]) -> Context:
+    class Lines(SilentProgress):
+        def say(self, text: str) -> None:
+            lines.append(text)
+
+    return replace(_context(directory), progress=Lines())
+
+
+def test_snapshots_that_are_missing_are_made_by_the_same_training_again(data: TrainingView, tmp_path: Path) -> None:
+    layer = nn.Linear(1, 1)
+    steps: list[int] = []
+
+    def fit(context: Context) -> float:
+        nn.init.constant_(layer.weight, 0.5)
+
+        def loss(step: Step) -> torch.Tensor:
+            steps.append(step.number)
+            return layer.weight.sum() * step.batch.features.mean()
+
+        train({"layer": layer}, loss, data, CONFIG, context)
+        return layer.weight.item()
+
+    context = _context(tmp_path)
+    first = fit(context)
+    assert snapshot_folders(tmp_path) == []
+    assert fit(replace(context, snapshots=2)) == first
+    assert steps == [*range(40), *range(40)]
+    assert fit(replace(context, snapshots=2)) == first
+    assert len(steps) == 80
+    # A snapshot of another training is not this one's.
+    assert fit(replace(context, snapshot=tmp_path / "other" / "snapshots" / "000000000320")) == first
+    assert fit(replace(context, snapshot=snapshot_folders(tmp_path)[0])) != first
+
+
+@pytest.mark.parametrize("killed_at", [None, 26])
+def test_early_stop_ends_a_training_that_gets_no_better(
+    data: TrainingView, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int | None
+) -> None:
+    monkeypatch.setattr(training, "CHECKPOINT_INTERVAL_SECONDS", 0.0)
+    layer = nn.Linear(1, 1, bias=False)
+    lines: list[str] = []
+    kill = killed_at
+
+    def loss(step: Step) -> torch.Tensor:
+        if step.number == kill:
+            raise KeyboardInterrupt
+        return layer.weight.sum()
+
+    def fit(config: TrainingConfig) -> tuple[int, float]:
+        nn.init.constant_(layer.weight, 0.5)
+        # Two steps an evaluation: best after 8 steps, as the learning rate is constant.
+        context = _logging(tmp_path / str(config.early_stop), lines)
+        record = train({"layer": layer}, loss, data, config, context, select=lambda: -abs(layer.weight.item() - 0.42))
+        return record.steps, layer.weight.item()
+
+    config = CONFIG.model_copy(update={"learning_rate": 0.01, "schedule": "constant", "warmup": 0.0})
+    stopping = config.model_copy(update={"early_stop": 10})
+    if kill is not None:
+        with pytest.raises(KeyboardInterrupt):
+            fit(stopping)
+        kill = None
+    steps, weight = fit(stopping)
+    assert steps == 8 + 2 * 10
+    assert lines == ["stopped at step 28 of 40: no better on validation events"]
+    assert fit(config) == (40, weight)
+
+
+@pytest.mark.parametrize("with_head", [True, False])
+def test_early_stop_scores_source_validation_events(data: TrainingView, tmp_path: Path, with_head: bool) -> None:
+    context = _context(tmp_path)
+    backbone = context.build_backbone()
+    head = nn.Linear(backbone.embedding_size, 3)
+    modules = {"backbone": backbone, "head" if with_head else "projection": head}
+    score = validation_score(modules, data, context)
+    if with_head:
+        rows = NetworkModel(backbone, data, context, TrainingRecord(0, 0, 0, 0.0), head).log_probabilities(data.val)
+        assert rows is not None
+        assert score() == np.mean(rows.argmax(1) == data.val_labels)
+    else:
+        embeddings = NetworkModel(backbone, data, context, TrainingRecord(0, 0, 0, 0.0)).embed(data.val)
+        assert score() == nearest_mean_accuracy(embeddings, data.val_labels)
+
+
+def test_early_stop_without_anything_to_score_is_refused(data: TrainingView, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"early_stop": 3})
+    with pytest.raises(UsageError, match=r"early_stop has nothing to go by .* early_stop=0 turns it off"):
+        train({"layer": nn.Linear(1, 1)}, lambda step: torch.zeros(()), data, config, _context(tmp_path))
+
+
+def test_nearest_mean_accuracy_by_hand() -> None:
+    # Two events of each class in each half, along the axes but for the last, which points to the other class.
+    rows = np.array([[2, 0], [1, 0], [0, 1], [0, 3], [1, 0.1], [5, 0], [0, 1], [4, 1]], np.float32)
+    labels = np.array([7, 7, 9, 9, 7, 7, 9, 9])
+    assert nearest_mean_accuracy(rows, labels) == 7 / 8
+    assert nearest_mean_accuracy(rows[:, ::-1], labels) == 7 / 8
+
+
+def test_outputs_are_those_of_embed_and_log_probabilities(data: TrainingView, tmp_path: Path) -> None:
+    model = _fit(data, tmp_path, TrainingConfig(views=32, batch_size=16))
+    embeddings, scores = model.outputs(data.val)
+    assert np.array_equal(embeddings, model.embed(data.val))
+    assert np.array_equal(scores, model.log_probabilities(data.val))
+
+
+def test_bf16_is_used_when_asked_for_and_trains(data: TrainingView, tmp_path: Path) -> None:
+    types: set[torch.dtype] = set()
+    layer = nn.Linear(4, 4)
+
+    def loss(step: Step) -> torch.Tensor:
+        product = layer(step.batch.features.expand(-1, 4))
+        types.add(product.dtype)
+        return product.float().square().mean()
+
+    for precision in ("auto", "32", "bf16"):
+        config = CONFIG.model_copy(update={"precision": precision, "views": 16})
+        train({"layer": layer}, loss, data, config, _context(tmp_path / precision))
+        assert types == {torch.bfloat16 if precision == "bf16" else torch.float32}
+        assert layer.weight.dtype == torch.float32
+        types.clear()

@@ -141,7 +141,14 @@ def _fit(method: type[Method], view: TrainingView, directory: Path, source_direc
     for folder in (directory, source_directory or directory):
         folder.mkdir(exist_ok=True)
     context = Context(
-        3, torch.device("cpu"), "smoke", "tiny", "native", directory, SilentProgress(), source_directory or directory
+        3,
+        torch.device("cpu"),
+        "smoke",
+        "tiny",
+        "native",
+        directory,
+        SilentProgress(),
+        _source_directory=source_directory or directory,
     )
     config = make_config(method, PROFILES["smoke"], {"views": 1024, "batch_size": 32, "learning_rate": 5e-3})
     return method(config).fit(view, context)
