@@ -1,4 +1,4 @@
-"""nubench's own plugin: the detectors and data-set cards of the core, through the hooks that anybody uses."""
+"""nubench's own plugin: what the core brings itself, through the hooks that anybody uses."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from nubench.hookspecs import hookimpl
 if TYPE_CHECKING:
     from nubench.backbone_designs import BackboneDesign
     from nubench.detectors import Detector
+    from nubench.evaluation.selectors import Selector
 
 
 @hookimpl
@@ -34,3 +35,11 @@ def register_backbones() -> Iterable[BackboneDesign]:
     from nubench.backbone_designs import preset_designs
 
     return preset_designs()
+
+
+@hookimpl
+def register_selectors() -> Iterable[Selector]:
+    """The selectors of the core, the oracle among them."""
+    from nubench.evaluation.selectors import SELECTORS
+
+    return SELECTORS

@@ -29,6 +29,13 @@ def _shifts(cards: Sequence[Card], registry: PluginRegistry) -> Listing:
             unit = f"{shift.strength_unit}; nominal {shift.nominal_strength:g}"
             sources = ", ".join((NOMINAL, *shift.sources))
             rows.append([shift.name, card.name, shift.title, strengths, unit, sources])
+        # A name that several plugins add is not the card's: it must be asked for with its distribution.
+        mine = {shift.name for shift in card.shifts}
+        rows += [
+            [f"{r.plugin.distribution}:{r.thing.shift.name}", card.name, r.thing.shift.title, "", "", ""]
+            for r in registry.shifts(card.name)
+            if r.thing.shift.name not in mine
+        ]
     return ["shift", "data set", "what it moves", "points and their strength", "unit", "trained at"], rows
 
 
@@ -66,6 +73,27 @@ def _backbones(cards: Sequence[Card], registry: PluginRegistry) -> Listing:
     return columns, [[*row, r.plugin.distribution] for row, r in zip(rows, registered, strict=True)]
 
 
+def _selectors(cards: Sequence[Card], registry: PluginRegistry) -> Listing:
+    rows = []
+    for r in registry.selectors():
+        sees = "labels of the target" if r.thing.oracle else "target events" if r.thing.needs_target else "the source"
+        rows.append([r.name, r.thing.title, sees, r.plugin.distribution])
+    return ["selector", "what it is", "sees", "from"], rows
+
+
+def _metrics(cards: Sequence[Card], registry: PluginRegistry) -> Listing:
+    rows = [
+        [r.name, r.thing.title, "higher" if r.thing.higher_is_better else "lower", r.plugin.distribution]
+        for r in registry.registered("register_metrics")
+    ]
+    return ["metric", "what it is", "better is", "from"], rows
+
+
+def _columns(cards: Sequence[Card], registry: PluginRegistry) -> Listing:
+    rows = [[r.name, r.thing.title, r.plugin.distribution] for r in registry.registered("register_columns")]
+    return ["column", "title", "from"], rows
+
+
 LISTINGS: Mapping[str, Callable[[Sequence[Card], PluginRegistry], Listing]] = MappingProxyType(
     {
         "methods": _methods,
@@ -74,5 +102,8 @@ LISTINGS: Mapping[str, Callable[[Sequence[Card], PluginRegistry], Listing]] = Ma
         "datasets": _datasets,
         "profiles": _profiles,
         "backbones": _backbones,
+        "selectors": _selectors,
+        "metrics": _metrics,
+        "columns": _columns,
     }
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -23,7 +24,7 @@ class ShiftPoint(BaseModel):
         physics_list: hadronic physics that Geant4 simulates the truth with, where it is not the card's.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: Name
     strength: float
@@ -49,7 +50,7 @@ class Shift(BaseModel):
         points: the target points, nominal not among them.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: Name
     title: str
@@ -86,3 +87,16 @@ class Shift(BaseModel):
         points = (ShiftPoint(name=NOMINAL, strength=self.nominal_strength), *self.points)
         ordered = sorted(points, key=lambda point: point.name != source)
         return tuple(p.model_copy(update={"parameters": {**nominal, **p.parameters}}) for p in ordered)
+
+
+@dataclass(frozen=True)
+class ShiftAddition:
+    """A shift that a plugin adds to a data set that exists, registered through ``register_shifts``.
+
+    Attributes:
+        dataset: name of the card.
+        shift: of a name that the card does not have yet; its points move parameters in the card's ``[nominal]``.
+    """
+
+    dataset: str
+    shift: Shift
