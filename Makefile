@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN_ARGUMENTS ?= --method supcon --shift throws
 
-.PHONY: help run test quick-test benchmark lint format leaderboards minkowski clean check-python
+.PHONY: help run test quick-test benchmark lint format docs leaderboards minkowski clean check-python
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -31,6 +31,9 @@ lint: $(VENV)/.installed-test ## format and types, without changing anything
 format: $(VENV)/.installed-test ## put the code in format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.installed-docs ## the documentation as a site, in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 leaderboards: $(VENV)/.installed ## what stands in leaderboards/: three seeds of the reference methods, resumed if cut
 	$(BIN)/nubench run --shift throws --seeds 3 --method summary-features --method summary-features-shape-only \
@@ -58,6 +61,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.installed-test: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(call install,.[test])
+	@touch $(VENV)/.installed
+
+$(VENV)/.installed-docs: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(call install,.[docs])
 	@touch $(VENV)/.installed
 
 # An editable installation, so that a changed file takes effect without another install.

@@ -24,7 +24,7 @@ from typing import Annotated
 
 import typer
 
-from nubench.cli.options import cache_folder
+from nubench.cache import cache_folder
 from nubench.errors import NubenchError
 from nubench.storage import make_folder, write_atomically
 

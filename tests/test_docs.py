@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
+import json
 import math
 import re
 import shlex
-from collections.abc import Callable, Iterator
+import subprocess
+import tomllib
+from collections.abc import Callable
 from contextlib import chdir
 from dataclasses import fields, replace
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import typer
+import yaml
 
 from nubench import hookspecs
 from nubench.backbone import BACKBONE_PRESETS, build_backbone, number_of_parameters
@@ -32,11 +38,8 @@ from nubench.progress import SilentProgress
 from nubench.running import make_config
 from nubench.simulation.lartpc import TABLE_I, LArTPCParameters, draw_throw
 from nubench.simulation.scintillator import ScintillatorParameters
+from pages import FENCE, OTHER_COMMANDS, PAGES, ROOT, blocks, commands, names_of_commands, runnable
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted(
-    [*ROOT.joinpath("docs").rglob("*.md"), *(ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING"))]
-)
 UNITS = {
     "gain": "uV/e",
     "buffer_risetime": "us",
@@ -50,38 +53,50 @@ UNITS = {
 }
 Make = Callable[..., LabelledEvents]
 
-FENCE = re.compile(r"^( *)```([^\n]*)\n(.*?)^\1```[ ]*$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#{1,6} (.+?)\s*$", re.MULTILINE)
 
-
-class Block(NamedTuple):
-    """A fenced block of a page: what stands behind the fence, and the lines."""
-
-    page: Path
-    info: str
-    text: str
-
-
-def _blocks() -> Iterator[Block]:
-    for page in PAGES:
-        for indent, info, text in FENCE.findall(page.read_text()):
-            yield Block(page, info.strip(), re.sub(rf"^{indent}", "", text, flags=re.MULTILINE))
-
-
-def _commands() -> list[tuple[str, str]]:
-    found = []
-    for block in _blocks():
-        if block.info in ("sh", "console"):
-            for line in block.text.replace("\\\n", " ").splitlines():
-                found.append((block.page.relative_to(ROOT).as_posix(), line.removeprefix("$ ").split(" #")[0].strip()))
-    return [(page, line) for page, line in found if line]
+#: Every kind of block that a page may hold, and what tests do with it. A kind that is not here fails.
+KINDS = {
+    "sh": "parsed here; run by test_documented_commands.py",
+    "bash": "a script: its syntax is checked here; its nubench commands run in test_documented_commands.py",
+    "python": "run by test_documented_commands.py, or by test_tutorial.py where it is the tutorial's",
+    "python runnable=smoothed.py": "run by test_the_example_methods_run",
+    "python runnable=aligned_charge.py": "run by test_the_example_methods_run",
+    "python runnable=h5py": "run by test_the_reading_example_runs",
+    "toml": "parsed here",
+    "json": "parsed here",
+    "yaml": "parsed here",
+    "text": "output, layouts and formulas: nothing that a reader types",
+}
+READERS: dict[str, Callable[[str], Any]] = {"toml": tomllib.loads, "json": json.loads, "yaml": yaml.safe_load}
 
 
-def _runnable(kind: str) -> str:
-    texts = [block.text for block in _blocks() if block.info == f"python runnable={kind}"]
-    assert len(texts) == 1, f"the documents must hold exactly one example {kind}"
-    return texts[0]
+def _anchors(page: Path) -> set[str]:
+    """Anchors as GitHub makes them: lower case, punctuation dropped, spaces to hyphens."""
+    headings = HEADING.findall(FENCE.sub("", page.read_text()))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_block_is_of_a_kind_that_some_test_checks() -> None:
+    assert {(block.page, block.info) for block in blocks() if block.info not in KINDS} == set()
+
+
+def test_nothing_that_a_reader_would_type_stands_in_a_block_of_text() -> None:
+    typed = re.compile(r"^\$? ?(nubench|make|python|pip|git) ", re.MULTILINE)
+    found = [(block.page, block.first_line) for block in blocks("text") if typed.search(block.text)]
+    assert [page for page in found if page[0] != "docs/cli.md"] == []
+
+
+def test_blocks_of_data_can_be_read() -> None:
+    for block in blocks(*READERS):
+        READERS[block.info](block.text)
+
+
+def test_scripts_are_valid() -> None:
+    for block in blocks("bash"):
+        done = subprocess.run(["bash", "-n"], input=block.text, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{block.page}: {done.stderr}"
 
 
 def _parse(command: Any, name: str, arguments: list[str], parent: Any = None) -> None:
@@ -93,16 +108,16 @@ def _parse(command: Any, name: str, arguments: list[str], parent: Any = None) ->
         _parse(sub_command, sub_name, remaining, context)
 
 
-@pytest.mark.parametrize(("page", "line"), _commands())
+@pytest.mark.parametrize(("page", "line"), commands())
 def test_every_command_parses(page: str, line: str) -> None:
     words = shlex.split(line)
     if words[0] == "nubench":
         _parse(typer.main.get_command(app), "nubench", words[1:])
     elif words[0] == "make":
         targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-        assert set(words[1:]) <= targets
+        assert {word for word in words[1:] if "=" not in word} <= targets
     else:
-        assert line in (". .venv/bin/activate", "python -m calzone download"), f"{page}: unknown command {line!r}"
+        assert line in OTHER_COMMANDS, f"{page}: {line!r} is not in OTHER_COMMANDS of tests/pages.py"
 
 
 def test_a_command_that_does_not_exist_would_be_noticed() -> None:
@@ -115,10 +130,12 @@ def test_every_command_and_option_of_run_is_documented() -> None:
     page = (ROOT / "docs" / "getting-started.md").read_text()
     group: Any = typer.main.get_command(app)
     options = {name for parameter in group.commands["run"].params for name in parameter.opts}
-    assert [option for option in sorted(options) if f"| `{option} " not in page] == []
-    data = group.commands["data"].commands
-    missing = [name for name in (*group.commands, *(f"data {name}" for name in data)) if f"nubench {name}" not in page]
-    assert missing == []
+    assert [option for option in sorted(options) if not re.search(rf"\| `{option}[ `]", page)] == []
+
+
+def test_every_command_is_shown_beside_its_reference() -> None:
+    pages = [page.read_text(encoding="utf-8") for page in PAGES if page.name != "cli.md"]
+    assert [name for name in names_of_commands() if name and not any(f"nubench {name}" in page for page in pages)] == []
 
 
 def test_links_and_anchors_resolve() -> None:
@@ -132,12 +149,6 @@ def test_links_and_anchors_resolve() -> None:
             if not file.exists() or (anchor and anchor not in _anchors(file)):
                 broken.append(f"{page.relative_to(ROOT)}: {target}")
     assert broken == []
-
-
-def _anchors(page: Path) -> set[str]:
-    """Anchors as GitHub makes them: lower case, punctuation dropped, spaces to hyphens."""
-    headings = HEADING.findall(FENCE.sub("", page.read_text()))
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_every_page_is_reached_from_the_index() -> None:
@@ -330,7 +341,7 @@ def test_the_reading_example_runs(synthetic_events: Make, tmp_path: Path, capsys
     events = synthetic_events(5, 1)
     write_events(tmp_path / "events.h5", [events], attributes)
     with chdir(tmp_path):
-        exec(compile(_runnable("h5py"), "docs/data-format.md", "exec"), {})
+        exec(compile(runnable("h5py"), "docs/data-format.md", "exec"), {})
     name = attributes.classes[events.labels[3]]
     expected = f"{name} of {events.truth.kinetic_energy[3]:.0f} MeV: {events.events.voxels_per_event[3]} voxels"
     assert capsys.readouterr().out.startswith(expected)
@@ -379,7 +390,7 @@ def test_the_example_methods_run(
     example: str, method: str, settings: dict[str, Any], synthetic_events: Make, tmp_path: Path
 ) -> None:
     file = tmp_path / example
-    file.write_text(_runnable(example))
+    file.write_text(runnable(example))
     registry = load_plugins([file])
     assert registry.failures == []
     thing = registry.method(method).thing
@@ -402,3 +413,29 @@ def test_the_entry_point_group_of_the_packaging_example_is_the_one_that_is_read(
     page = (ROOT / "docs" / "write-a-method.md").read_text()
     assert "[project.entry-points.nubench]" in page
     assert "supcon" in {entry_point.name for entry_point in entry_points(group="nubench")}
+
+
+def _script(name: str) -> ModuleType:
+    specification = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def test_the_reference_of_the_command_line_is_fresh() -> None:
+    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert page == _script("write_cli_reference").reference(), "run: python scripts/write_cli_reference.py"
+
+
+def test_the_reference_holds_every_command_and_option() -> None:
+    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    missing = []
+    for name, options in names_of_commands().items():
+        if not name or any(other.startswith(f"{name} ") for other in names_of_commands()):
+            continue  # a group
+        section = page.partition(f"## nubench {name}\n")[2].partition("\n## ")[0]
+        wanted = {option for option in options if option.startswith("--")} - {"--help"}
+        missing += [f"{name} {option}" for option in sorted(wanted) if f"`{option}" not in section]
+    assert missing == []

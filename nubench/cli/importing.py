@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nubench.cli.options import CacheOption, PluginOption, cache_folder, load_registry, make_console
+from nubench.cache import cache_folder
+from nubench.cli.options import CacheOption, PluginOption, load_registry, make_console
 
 if TYPE_CHECKING:
     from rich.console import Console

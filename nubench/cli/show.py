@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nubench.cache import cache_folder
 from nubench.cli.options import (
     CacheOption,
     PluginOption,
     ProcessesOption,
     ProfileOption,
-    cache_folder,
     load_registry,
     make_console,
 )
