@@ -8,8 +8,21 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from nubench.cli import importing, plotting, running, show, simulate
+from nubench.cli import (
+    authoring,
+    importing,
+    launching,
+    leaderboards,
+    plotting,
+    probing,
+    running,
+    selecting,
+    show,
+    simulate,
+    submitting,
+)
 from nubench.cli.data import data_app
+from nubench.cli.studies import study_app
 from nubench.errors import NubenchError
 
 
@@ -42,6 +55,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data_app, name="data")
+app.add_typer(study_app, name="study")
 
 
 def _print_version(asked: bool) -> None:
@@ -60,13 +74,23 @@ def _root(
 
 
 app.command()(running.run)
-app.command()(running.leaderboard)
+app.command()(submitting.submit)
+app.command()(submitting.verify)
+app.command()(submitting.schema)
+app.command()(leaderboards.leaderboard)
+app.command()(leaderboards.compare)
 app.command("list")(running.list_)
 app.command()(show.show)
 data_app.command("plot")(plotting.data_plot)
 app.command()(simulate.simulate)
 data_app.command("import")(importing.import_)
 data_app.command("fetch")(importing.fetch)
+app.command()(launching.status)
+app.command()(authoring.new)
+app.command()(authoring.check)
+app.command()(authoring.plugins)
+app.command()(selecting.select)
+app.command("data-efficiency")(probing.data_efficiency)
 
 
 def main() -> None:

@@ -1,0 +1,141 @@
+"""What is known of launched work, as files: nothing else is asked by ``nubench status``.
+
+Each piece of work has a folder in ``CACHE/launched``. In it, ``submission.json`` is written by the process that submits
+it, ``job.json`` by the job itself, and by nobody else: neither can overwrite what the other knows.
+"""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from nubench.errors import DataError
+from nubench.launching.commands import RunCommand
+from nubench.storage import write_atomically
+
+LAUNCHED: Final = "launched"
+_SUBMISSION, _JOB = "submission.json", "job.json"
+
+JobState = Literal["running", "pre-empted", "finished", "failed", "cancelled"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+_Any = TypeVar("_Any", bound=_Record)
+
+
+class Submission(_Record):
+    """What was submitted.
+
+    Attributes:
+        name: of the folder.
+        cell: what is run; None for the building of data.
+        command: the words of the command, python first.
+        launcher: ``"slurm"`` or ``"local"``.
+        job: the scheduler's name of the job; None until the scheduler has it.
+        log: file that the job's output is appended to; None until the scheduler has it.
+        submitted: when.
+    """
+
+    name: str
+    cell: RunCommand | None
+    command: tuple[str, ...]
+    launcher: str
+    job: str | None = None
+    log: str | None = None
+    submitted: datetime
+
+
+class JobRecord(_Record):
+    """How a job fares, in its own words.
+
+    Attributes:
+        state: ``pre-empted`` jobs wait to be started again.
+        host, pid: where it runs or ran last.
+        starts: how many times it was started.
+        started: when it was started first.
+        seen: when it last gave a sign of life.
+        note: the last line that it printed.
+        exit_code: of the command, once it has ended.
+    """
+
+    state: JobState
+    host: str
+    pid: int
+    starts: int
+    started: datetime
+    seen: datetime
+    note: str = ""
+    exit_code: int | None = None
+
+
+class Launched:
+    """The folder of one piece of launched work."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def called(cls, cache: Path, name: str) -> Launched:
+        """The folder of that name, which need not be there."""
+        return cls(cache / LAUNCHED / name)
+
+    def submission(self) -> Submission | None:
+        """What was submitted, or None.
+
+        Raises:
+            DataError: when the file is damaged.
+        """
+        return _read(self.folder / _SUBMISSION, Submission)
+
+    def job(self) -> JobRecord | None:
+        """How its job fares, or None before it has started.
+
+        Raises:
+            DataError: when the file is damaged.
+        """
+        return _read(self.folder / _JOB, JobRecord)
+
+    def write_submission(self, submission: Submission) -> None:
+        """Keep what is submitted."""
+        write_atomically(self.folder / _SUBMISSION, _text(submission))
+
+    def write_job(self, record: JobRecord) -> None:
+        """Keep how the job fares."""
+        write_atomically(self.folder / _JOB, _text(record))
+
+    def forget(self) -> None:
+        """Remove what is known of an earlier submission."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def all_launched(cache: Path) -> list[Launched]:
+    """Everything that was ever launched from a cache, in the order of the names."""
+    return [Launched(file.parent) for file in sorted((cache / LAUNCHED).glob(f"*/{_SUBMISSION}"))]
+
+
+def now() -> datetime:
+    """The time, to the second."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def _text(record: BaseModel) -> bytes:
+    return f"{record.model_dump_json(indent=1)}\n".encode()
+
+
+def _read(path: Path, kind: type[_Any]) -> _Any | None:
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise DataError(
+            f"{path}: damaged ({'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}); remove its folder"
+        ) from error

@@ -1,0 +1,1 @@
+"""Studies: a whole paper's grid and its figures as one file."""
