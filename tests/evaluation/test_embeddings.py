@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.numpy import load_file, save_file
 
+from nubench.checked_tensors import read_arrays, write_arrays
 from nubench.errors import DataError
 from nubench.evaluation.embeddings import Embedded, read_embeddings, write_embeddings
 
@@ -80,19 +80,19 @@ def test_damaged_and_foreign_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"run\.safetensors: no such file"):
         read_embeddings(file)
     file.write_bytes(b"no tensors")
-    with pytest.raises(DataError, match=r"run\.safetensors: not a file of embeddings"):
+    with pytest.raises(DataError, match=r"run\.safetensors: not a readable safetensors file"):
         read_embeddings(file)
     write_embeddings(file, {"train": embedded(5)})
-    tensors = load_file(file)
-    save_file({"train": tensors["train"]}, file)
+    tensors = read_arrays(file)
+    write_arrays(file, {"train": tensors["train"]})
     with pytest.raises(DataError, match="not a file of embeddings, it holds train"):
         read_embeddings(file)
-    save_file({**tensors, "train": tensors["train"].astype(np.float64)}, file)
-    with pytest.raises(DataError, match="tensor 'train' must be F32"):
+    write_arrays(file, {**tensors, "train": tensors["train"].astype(np.float64)})
+    with pytest.raises(DataError, match=r"part 'train': embeddings must be \(E, D\) float32"):
         read_embeddings(file)
-    save_file({**tensors, "event_id/train": np.zeros(5, np.int64)}, file)
+    write_arrays(file, {**tensors, "event_id/train": np.zeros(5, np.int64)})
     with pytest.raises(DataError, match="part 'train': event_id must be unique"):
         read_embeddings(file)
-    save_file({"other": tensors["train"], "event_id/other": tensors["event_id/train"]}, file)
+    write_arrays(file, {"other": tensors["train"], "event_id/other": tensors["event_id/train"]})
     with pytest.raises(DataError, match="unknown part 'other'"):
         read_embeddings(file)
