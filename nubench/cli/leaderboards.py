@@ -90,8 +90,7 @@ def print_boards(console: Console, leaderboards: Path, results: Sequence[Result]
 
 def _boards_of(leaderboards: Path) -> tuple[Board, ...]:
     from nubench.leaderboard.boards import boards_of
-    from nubench.leaderboard.generate import SUBMISSIONS
-    from nubench.results import load_results
+    from nubench.results import SUBMISSIONS, load_results
 
     submissions = leaderboards / SUBMISSIONS
     if not submissions.is_dir():

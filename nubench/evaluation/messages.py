@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -94,7 +94,9 @@ class RemoteProgress:
         try:
             yield _RemoteTask(self._sender, number)
         finally:
-            self._sender.send(kind="end", task=number)
+            # Where the parent is gone, what ended the training must not be hidden by this.
+            with suppress(BrokenPipeError):
+                self._sender.send(kind="end", task=number)
 
     def say(self, message: str) -> None:
         """See :meth:`nubench.progress.Progress.say`."""

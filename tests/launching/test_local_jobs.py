@@ -21,6 +21,8 @@ from nubench.progress import SilentProgress
 
 FAKE = Path(__file__).with_name("fake_command.py")
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def launcher(tmp_path: Path) -> Launcher:
@@ -67,7 +69,6 @@ def test_cells_do_not_start_without_their_data(launcher: Launcher) -> None:
     assert Launched.called(launcher.cache, cell.name).submission() is None
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "state", "starts"), [(signal.SIGUSR2, "finished", 2), (signal.SIGTERM, "cancelled", 1)]
 )
