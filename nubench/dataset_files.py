@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from nubench.checked_json import read_checked, write_checked
 from nubench.errors import DataError
+from nubench.locking import locked
 from nubench.progress import Progress
 from nubench.storage import PARTIAL_SUFFIX, sha256_of
 
@@ -164,13 +164,6 @@ class DatasetFiles:
     @contextmanager
     def locked(self, progress: Progress) -> Iterator[None]:
         """Keep other processes from building here meanwhile; say so when one already does."""
-        lock = FileLock(self.directory / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            progress.say(f"Another process is building in {self.directory}; waiting for it.")
-            lock.acquire()
-        try:
+        waiting = f"Another process is building in {self.directory}; waiting for it."
+        with locked(self.directory / ".lock", progress.say, waiting):
             yield
-        finally:
-            lock.release()

@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from nubench.checked_json import CHECKSUM
 from nubench.result_schema import Result
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _DESCRIPTION = (
     "One training with one seed, read at every point of one shift. nubench checks more than a schema can say: "
     "numbers against the confusion matrix, bits against counts, and which fields a version has."
+)
+
+_CHECKED = (
+    "SHA-256 of all else: of its JSON text with sorted keys, no line ends, `, ` and `: ` between items, and letters "
+    "beyond ASCII escaped. It may be left out."
 )
 
 
@@ -22,6 +28,7 @@ def schema_text() -> str:
 def result_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a result of any version."""
     schema: dict[str, Any] = _portable(Result.model_json_schema())
+    schema["properties"][CHECKSUM] = {"type": "string", "pattern": "^[0-9a-f]{64}$", "description": _CHECKED}
     return {"$schema": _DRAFT} | schema | {"title": "Result of nubench", "description": _DESCRIPTION}
 
 

@@ -12,6 +12,7 @@ read as they are, and keep their number: the two never share a board.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from datetime import UTC
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -440,7 +441,7 @@ class Result(_Record):
 
 
 def _refuse_repeats(name: str, values: tuple[str, ...]) -> None:
-    repeated = sorted({value for value in values if values.count(value) > 1})
+    repeated = sorted(value for value, times in Counter(values).items() if times > 1)
     if repeated:
         raise ValueError(f"{name} must be unique; {repeated} stand more than once")
 

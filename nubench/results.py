@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import stat
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any, Final
 
 from pydantic import JsonValue, ValidationError
 
+from nubench.checked_json import with_checksum, without_checksum
 from nubench.errors import DataError
+from nubench.foreign_text import parsed_json, read_text
 from nubench.result_schema import (
     NOT_COMPARED,
     SCHEMA_VERSION,
@@ -32,7 +34,7 @@ from nubench.result_schema import (
     Validation,
 )
 from nubench.shifts import NOMINAL
-from nubench.storage import explained_failures, write_atomically
+from nubench.storage import write_atomically
 
 __all__ = [
     "NOT_COMPARED",
@@ -109,8 +111,11 @@ def experiment(result: Result) -> dict[str, Any]:
 def _moved_parameters(result: Result) -> list[list[Any]]:
     """Each point with the parameters that are not the same at all points."""
     every = [point.parameters for point in result.points]
-    names = {name for parameters in every for name in parameters}
-    moved = {name for name in names if len({canonical(parameters.get(name)) for parameters in every}) > 1}
+    values: dict[str, Counter[str]] = defaultdict(Counter)
+    for parameters in every:
+        for name, value in parameters.items():
+            values[name][canonical(value)] += 1
+    moved = {name for name, found in values.items() if max(found.values()) < len(every)}
     return [
         [point.point, {name: value for name, value in point.parameters.items() if name in moved}]
         for point in result.points
@@ -146,7 +151,8 @@ def write_result(result: Result, path: Path) -> None:
     Raises:
         NubenchError: when it cannot be written; see :func:`nubench.storage.write_atomically`.
     """
-    text = json.dumps(result.model_dump(mode="json"), indent=1, allow_nan=False, ensure_ascii=False)
+    content = with_checksum(result.model_dump(mode="json"))
+    text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
     write_atomically(path, f"{text}\n".encode())
 
 
@@ -154,15 +160,12 @@ def read_result(path: Path) -> Result:
     """Read a result and check it.
 
     Raises:
-        DataError: when the file is missing, larger than 20 MB, no JSON, of a newer schema, or contradicts itself; the
-            message names the file and the reason.
+        DataError: when the file is missing, larger than 20 MB, no JSON, of a newer schema, contradicts itself, or is
+            not what its checksum says; the message names the file and the reason.
     """
     try:
-        text = _text(path)
-        content = json.loads(text, object_pairs_hook=_unique_keys)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (ValueError, RecursionError) as error:
+        content = parsed_json(read_text(path, MOST_BYTES))
+    except ValueError as error:
         raise DataError(f"{path}: not a result file, no valid JSON: {error}") from error
     if not isinstance(content, dict) or "schema_version" not in content:
         raise DataError(f"{path}: not a result file, it has no schema_version")
@@ -172,30 +175,14 @@ def read_result(path: Path) -> Result:
             f"{path}: schema version {version} is newer than {SCHEMA_VERSION}, the newest known here; upgrade nubench"
         )
     try:
+        # Files of version 1, and those that other programs wrote, have no checksum.
+        text = json.dumps(without_checksum(content, required=False))
         # Strict: a number in quotes, or 0.5 events, is a sign of a hand-made file.
         return Result.model_validate_json(text, strict=True)
     except ValidationError as error:
         raise DataError(f"{path}: not a valid result file: {_reasons(error)}") from error
-
-
-def _text(path: Path) -> str:
-    with explained_failures(path):
-        status = path.stat()
-        # A link may lead to a device that never ends.
-        if not stat.S_ISREG(status.st_mode):
-            raise DataError(f"{path}: not a result file, it is no regular file")
-        if status.st_size > MOST_BYTES:
-            raise DataError(f"{path}: {status.st_size:,} bytes are more than the {MOST_BYTES:,} of any result file")
-        return path.read_text(encoding="utf-8")
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # Readers disagree on which of two equal keys counts: a person would see one value, and the board show another.
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} stands twice")
-    return content
+    except ValueError as error:
+        raise DataError(f"{path} is damaged, or was changed by hand: {error}") from error
 
 
 def load_results(directory: Path) -> list[Result]:
@@ -220,8 +207,13 @@ def load_results(directory: Path) -> list[Result]:
 
 def _reasons(error: ValidationError, most: int = 3) -> str:
     problems = error.errors(include_url=False)
-    words = [f"{'.'.join(map(str, problem['loc'])) or 'result'}: {problem['msg']}" for problem in problems[:most]]
+    words = [f"{'.'.join(map(str, problem['loc'])) or 'result'}: {_cut(problem['msg'])}" for problem in problems[:most]]
     return "; ".join(words) + (f"; and {len(problems) - most} more" if len(problems) > most else "")
+
+
+def _cut(message: str, most: int = 400) -> str:
+    """A message may repeat all that a file holds."""
+    return message if len(message) <= most else f"{message[:most]} ..."
 
 
 def _whole_floats_as_integers(value: JsonValue) -> JsonValue:

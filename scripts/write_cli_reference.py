@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
 import typer.main
 
 from nubench.cli import app
+from nubench.cli.value_names import value_name
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "cli.md"
 INTRODUCTION = """# Command-line reference
@@ -26,7 +27,6 @@ Every command with every option, as `--help` states them. [Getting started](gett
 [exit codes](getting-started.md#exit-codes) are there.
 """
 DEFAULT_IN_HELP = re.compile(r" *\[default: (.+)\]$")
-VALUES = {"int": "N", "float": "NUMBER", "Path": "PATH", "str": "TEXT"}
 
 
 def reference() -> str:
@@ -98,15 +98,7 @@ def value_of(parameter: Any, hints: dict[str, Any]) -> str:
     """What follows an option, with a blank before it; nothing for a flag."""
     if getattr(parameter, "is_flag", False):
         return ""
-    return f" {parameter.metavar or kind_of(hints.get(parameter.name))}"
-
-
-def kind_of(hint: Any) -> str:
-    """The placeholder of a type: of the one value of a list, or of what may be absent."""
-    for inner in get_args(hint):
-        if inner is not type(None):
-            return kind_of(inner)
-    return VALUES.get(getattr(hint, "__name__", "str"), "TEXT")
+    return f" {parameter.metavar or value_name(hints.get(parameter.name))}"
 
 
 def argument_name(argument: Any) -> str:

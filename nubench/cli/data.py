@@ -14,6 +14,7 @@ from nubench.cli.options import (
     ProfileOption,
     dataset_called,
     make_console,
+    shifts_of,
 )
 from nubench.errors import NubenchError, UsageError
 
@@ -64,9 +65,8 @@ def data_build(
     from nubench.progress import ConsoleProgress
     from nubench.shifts import NOMINAL
 
-    dataset = dataset_called(name, profile, plugin, cache, processes)
-    shifts = [dataset.card.shift(shift)] if shift else dataset.card.shifts
-    for axis in shifts:
+    dataset = dataset_called(name, profile, plugin, cache, processes, shift)
+    for axis in shifts_of(dataset.card, shift):
         points = axis.all_points(dataset.card.nominal)
         dataset.build(SPLITS, axis.name, points, ConsoleProgress(make_console()), (NOMINAL, *axis.sources))
     make_console().print(str(dataset.directory), highlight=False, soft_wrap=True)

@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
+from nubench.checked_tensors import read_arrays, write_arrays
 from nubench.containers import Float32, Int64
 from nubench.errors import DataError
-from nubench.storage import explained_failures, write_atomically
 
 #: Below the cache: ``embeddings/<key of the run>.safetensors``.
 EMBEDDINGS_FOLDER: Final = "embeddings"
@@ -91,9 +89,8 @@ def write_embeddings(path: Path, parts: Mapping[str, Embedded]) -> None:
     for name in parts:
         _check_name(name)
     _check_sizes(parts)
-    tensors = {name: np.ascontiguousarray(part.rows) for name, part in parts.items()}
-    tensors |= {f"{_IDS}{name}": np.ascontiguousarray(part.event_id) for name, part in parts.items()}
-    write_atomically(path, lambda partial: save_file(tensors, partial))
+    rows = {name: part.rows for name, part in parts.items()}
+    write_arrays(path, {**rows, **{f"{_IDS}{name}": part.event_id for name, part in parts.items()}})
 
 
 def read_embeddings(path: Path) -> dict[str, Embedded]:
@@ -103,34 +100,25 @@ def read_embeddings(path: Path) -> dict[str, Embedded]:
         The parts by their names.
 
     Raises:
-        DataError: when the file is missing, no safetensors file, or holds something else than embeddings; the message
+        DataError: when the file is missing, damaged, no safetensors file, or holds something else; the message
             names the file and the part.
     """
+    arrays = read_arrays(path)
+    parts = sorted(name for name in arrays if not name.startswith(_IDS))
+    if not parts or set(arrays) != {*parts, *(f"{_IDS}{name}" for name in parts)}:
+        raise DataError(f"{path}: not a file of embeddings, it holds {', '.join(sorted(arrays)[:8]) or 'nothing'}")
+    found = {}
     try:
-        with explained_failures(path), safe_open(path, framework="np") as file:
-            names = set(file.keys())
-            parts = sorted(name for name in names if not name.startswith(_IDS))
-            if not parts or names != {*parts, *(f"{_IDS}{name}" for name in parts)}:
-                raise DataError(
-                    f"{path}: not a file of embeddings, it holds {', '.join(sorted(names)[:8]) or 'nothing'}"
-                )
-            found = {}
-            for name in parts:
-                _check_name(name)
-                for tensor, dtype in ((name, "F32"), (f"{_IDS}{name}", "I64")):
-                    # Before it is read: safetensors knows types that numpy does not.
-                    if file.get_slice(tensor).get_dtype() != dtype:
-                        raise DataError(f"{path}: tensor {tensor!r} must be {dtype}")
-                try:
-                    found[name] = Embedded(file.get_tensor(f"{_IDS}{name}"), file.get_tensor(name))
-                except ValueError as error:
-                    raise DataError(f"{path}: part {name!r}: {error}") from error
-            _check_sizes(found)
-            return found
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (SafetensorError, OSError, ValueError) as error:
+        for name in parts:
+            _check_name(name)
+            try:
+                found[name] = Embedded(arrays[f"{_IDS}{name}"], arrays[name])
+            except ValueError as error:
+                raise DataError(f"{path}: part {name!r}: {error}") from error
+        _check_sizes(found)
+    except ValueError as error:
         raise DataError(f"{path}: not a file of embeddings: {error}") from error
+    return found
 
 
 def _check_name(name: str) -> None:

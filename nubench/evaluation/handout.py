@@ -13,12 +13,10 @@ from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
+from nubench.checked_tensors import read_arrays, write_arrays
 from nubench.containers import Deposits, Events, Float32, Int64
-from nubench.errors import PluginError
-from nubench.storage import write_atomically
+from nubench.errors import DataError, PluginError
 
 #: Bytes of the secret key that decides the order in which test events are handed over.
 KEY_SIZE: Final = 16
@@ -61,9 +59,9 @@ class Handout:
     @staticmethod
     def load(folder: Path) -> Handout:
         """Read what :meth:`save` wrote."""
-        train, val = (_load(folder / f"{split}.safetensors") for split in ("train", "val"))
+        train, val = (read_arrays(folder / f"{split}.safetensors") for split in ("train", "val"))
         file = folder / "target.safetensors"
-        target: Mapping[str, Any] = _load(file) if file.exists() else {}
+        target: Mapping[str, Any] = read_arrays(file) if file.exists() else {}
         return Handout(
             _events(train),
             train["labels"],
@@ -117,7 +115,7 @@ class Outputs:
             NubenchError: when the disk is full or cannot be written.
         """
         arrays = {"embeddings": self.embeddings, "log_probabilities": self.log_probabilities}
-        _save(path, {name: array for name, array in arrays.items() if array is not None})
+        write_arrays(path, {name: array for name, array in arrays.items() if array is not None})
 
     @staticmethod
     def load(path: Path) -> Outputs:
@@ -127,8 +125,8 @@ class Outputs:
             PluginError: when the file is not of this form; whoever trained may have written it.
         """
         try:
-            arrays = _load(path)
-        except (SafetensorError, OSError, ValueError) as error:
+            arrays = read_arrays(path)
+        except DataError as error:
             raise PluginError(f"{path} does not hold the outputs of a model: {error}") from error
         return Outputs(arrays.get("embeddings"), arrays.get("log_probabilities"))
 
@@ -165,12 +163,12 @@ def save_events(path: Path, events: Events, labels: Int64 | None = None) -> None
         "coords": events.coords,
         "features": events.features,
     }
-    _save(path, arrays if labels is None else {**arrays, "labels": labels})
+    write_arrays(path, arrays if labels is None else {**arrays, "labels": labels})
 
 
 def load_events(path: Path) -> Events:
     """Read the events that :func:`save_events` wrote."""
-    return _events(_load(path))
+    return _events(read_arrays(path))
 
 
 def save_deposits(path: Path, deposits: Deposits, event_id: Int64) -> None:
@@ -180,12 +178,12 @@ def save_deposits(path: Path, deposits: Deposits, event_id: Int64) -> None:
         NubenchError: when the disk is full or cannot be written.
     """
     arrays: dict[str, npt.NDArray[Any]] = {name: getattr(deposits, name) for name in _DEPOSITS}
-    _save(path, {**arrays, "event_id": event_id})
+    write_arrays(path, {**arrays, "event_id": event_id})
 
 
 def load_deposits(path: Path) -> tuple[Deposits, Int64]:
     """Read what :func:`save_deposits` wrote."""
-    arrays = _load(path)
+    arrays = read_arrays(path)
     return Deposits(**{name: arrays[name] for name in _DEPOSITS}), arrays["event_id"]
 
 
@@ -194,15 +192,6 @@ _DEPOSITS: Final = ("offsets", "start", "end", "energy", "time")
 
 def _events(arrays: Mapping[str, Any]) -> Events:
     return Events(arrays["offsets"], arrays["coords"], arrays["features"])
-
-
-def _save(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    content = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    write_atomically(path, lambda partial: save_file(content, partial))
-
-
-def _load(path: Path) -> dict[str, Any]:
-    return dict(load_file(path))
 
 
 def _checked(method: str, call: str, rows: Any, events: int, columns: int | None) -> Float32 | None:

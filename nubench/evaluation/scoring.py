@@ -46,7 +46,9 @@ class FittedReadouts:
         embeddings = train.checked(method, len(labels), classes).embeddings
         if embeddings is None:
             return FittedReadouts(method, classes, None, None)
-        return FittedReadouts(method, classes, fit_probe(embeddings, labels, device=device), embeddings.shape[1])
+        return FittedReadouts(
+            method, classes, fit_probe(embeddings, labels, classes, device=device), embeddings.shape[1]
+        )
 
     def rows(self, outputs: Outputs, events: int) -> ReadoutRows:
         """The class scores of each read-out, float32 as they are stored and scored.

@@ -11,9 +11,11 @@ import os
 import signal
 import sys
 import threading
+import traceback
+from contextlib import suppress
 from pathlib import Path
 from queue import Queue
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final, NoReturn
 
 # Nothing else may be imported here: libraries start threads, and a thread that runs already is not confined.
 from nubench.evaluation.confinement import confine
@@ -32,18 +34,31 @@ _END: Final[dict[str, Any]] = {"command": "end"}
 Commands = Queue[dict[str, Any]]
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Serve the evaluation until it closes its pipe."""
     commands, answers = (int(number) for number in sys.argv[1:3])
     del sys.argv[1:]
-    with os.fdopen(commands, encoding="utf-8") as incoming, os.fdopen(answers, "w", encoding="utf-8") as outgoing:
-        try:
-            walls = json.loads(incoming.readline())
-            confine(map(Path, walls["forbidden"]), map(Path, walls["allowed"]))
-            _serve(incoming, outgoing)
-        except (KeyboardInterrupt, BrokenPipeError):
-            # The evaluation says what there is to say.
-            os._exit(INTERRUPTED)
+    # Neither is closed: a thread waits in the first, and closing it would wait for the evaluation to close its end.
+    incoming, outgoing = os.fdopen(commands, encoding="utf-8"), os.fdopen(answers, "w", encoding="utf-8")
+    try:
+        walls = json.loads(incoming.readline())
+        confine(map(Path, walls["forbidden"]), map(Path, walls["allowed"]))
+        _serve(incoming, outgoing)
+        _end(0)
+    except (KeyboardInterrupt, BrokenPipeError):
+        # The evaluation says what there is to say.
+        os._exit(INTERRUPTED)
+    except BaseException:
+        traceback.print_exc()
+        _end(1)
+
+
+def _end(code: int) -> NoReturn:
+    """End at once: an orderly end would close the pipes, or be interrupted on its way."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code)
 
 
 def _serve(incoming: IO[str], outgoing: IO[str]) -> None:

@@ -6,6 +6,7 @@ events alone.
 
 from __future__ import annotations
 
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from nubench.containers import Deposits, Events, Int64
 from nubench.environment import peak_memory_mb
 from nubench.errors import NubenchError, PluginError
 from nubench.evaluation.handout import Handout, Outputs, SourceSplit
+from nubench.failures import line_of
 from nubench.methods import Context, Method, Model, TrainingView
 from nubench.progress import Progress as ProgressBars
 from nubench.result_schema import Amount, Count, Training
@@ -271,7 +273,7 @@ class Trainee:
 
     @contextmanager
     def _blamed(self, call: str) -> Iterator[None]:
-        """Turn what a method raises into a message that names it; the traceback is its author's to read."""
+        """Turn what a method raises into a message that names it and its line; the traceback is for its author."""
         try:
             yield
         except NubenchError:
@@ -279,7 +281,9 @@ class Trainee:
         except (Exception, SystemExit) as error:
             traceback.print_exc()
             detail = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            raise PluginError(f"method {self._job.method!r} failed in {call}: {detail}") from error
+            line = line_of(error, getattr(sys.modules.get(self._method.__module__), "__file__", None))
+            where = f" ({line})" if line else ""
+            raise PluginError(f"method {self._job.method!r} failed in {call}: {detail}{where}") from error
 
 
 def _training_record(method: str, model: Model) -> Training:

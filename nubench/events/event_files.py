@@ -30,6 +30,7 @@ from nubench.events.hdf5 import (
     opened,
     ranges,
     read_rows,
+    strings_attribute,
 )
 from nubench.events.label_files import FROM_TRACK, LABELS, LabelWriter, checked_labels
 from nubench.storage import write_atomically
@@ -282,7 +283,7 @@ def _read_attributes(file: h5py.File) -> EventAttributes:
     try:
         attributes = EventAttributes(
             detector=str(file.attrs["detector"]),
-            classes=tuple(str(name) for name in file.attrs["classes"]),
+            classes=strings_attribute(file, "classes"),
             voxel_size_cm=float(file.attrs["voxel_size_cm"]),
             shift=str(file.attrs["shift"]),
             point=str(file.attrs["point"]),

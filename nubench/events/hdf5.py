@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from nubench.containers import Int64
 from nubench.errors import DataError, UsageError
+from nubench.foreign_text import parsed_json
 from nubench.storage import require_space
 
 #: Tables by name: type of the numbers, and columns; 0 columns is a plain vector.
@@ -24,6 +25,14 @@ _COMPRESSION: Final[dict[str, Any]] = {"compression": "gzip", "compression_opts"
 _CHUNK_ROWS: Final = 65_536
 # Deflate cannot shrink anything further than 1032 times (zlib's technical notes).
 _LARGEST_COMPRESSION: Final = 1_100
+#: A column of equal numbers is compressed as far as that, a file of events with their positions never.
+_MOST_OF_A_FILE: Final = 100
+_ALWAYS_ACCEPTED: Final = 64_000_000
+#: HDF5 unpacks a chunk whole, whatever is read of it.
+_LARGEST_CHUNK: Final = 64_000_000
+#: Strings of an attribute may all be the same long one, which is stored once.
+_MOST_STRINGS: Final = 1_000
+_LONGEST_STRING: Final = 1_000_000
 
 
 class GrowingTables:
@@ -97,13 +106,28 @@ def integer_attribute(file: h5py.File, name: str) -> int | None:
     return None if value is None else int(value)
 
 
+def strings_attribute(file: h5py.File, name: str) -> tuple[str, ...]:
+    """Read an attribute that is a list of strings.
+
+    Raises:
+        KeyError, TypeError, ValueError: when it is missing or anything else, or too long.
+    """
+    shape = file.attrs.get_id(name).shape
+    if len(shape) != 1 or shape[0] > _MOST_STRINGS:
+        raise ValueError(f"{name} must be a list of at most {_MOST_STRINGS} strings; found the shape {shape}")
+    return tuple(str(value) for value in file.attrs[name])
+
+
 def json_attribute(file: h5py.File, name: str) -> dict[str, Any]:
     """Read an attribute that is a JSON object.
 
     Raises:
-        KeyError, TypeError, ValueError: when it is missing or anything else.
+        KeyError, TypeError, ValueError: when it is missing or anything else, or longer than a megabyte.
     """
-    value = json.loads(file.attrs[name])
+    text = file.attrs[name]
+    if not isinstance(text, str) or len(text) > _LONGEST_STRING:
+        raise ValueError(f"{name} must be a text of at most {_LONGEST_STRING:,} characters")
+    value = parsed_json(text)
     if not isinstance(value, dict):
         raise ValueError(f"{name} must be a JSON object; found {value!r}")
     return value
@@ -164,10 +188,26 @@ def _checked_table(file: h5py.File, name: str, dtype: type[np.generic], columns:
     if found != dtype or table.ndim != (2 if columns else 1) or (columns and table.shape[1] != columns):
         expected = f"{np.dtype(dtype)} with {columns or 1} column(s)"
         raise DataError(f"{file.filename}: table {name!r} is {found} {table.shape}; expected {expected}")
-    # A table may point into other files of the disk, and may claim any size at no cost.
+    check_stored(file, name, table)
+    return table
+
+
+def check_stored(file: h5py.File, name: str, table: Any) -> None:
+    """Refuse a table of a foreign file, before it is read, that lies elsewhere or takes more memory than it may.
+
+    A table may point into other files of the disk, and may claim any size at no cost.
+
+    Raises:
+        DataError: when it does; the message names file and table.
+    """
     if table.file.filename != file.filename or table.is_virtual or table.external:
         raise DataError(f"{file.filename}: table {name!r} is not stored in the file")
-    stored = table.id.get_storage_size()
-    if table.nbytes > _LARGEST_COMPRESSION * stored:
+    stored, whole = table.id.get_storage_size(), file.id.get_filesize()
+    if table.nbytes > min(_LARGEST_COMPRESSION * stored, _MOST_OF_A_FILE * whole + _ALWAYS_ACCEPTED):
         raise DataError(f"{file.filename}: table {name!r} claims {len(table)} rows; only {stored} bytes are stored")
-    return table
+    chunk = math.prod(table.chunks or ()) * table.dtype.itemsize
+    if chunk > _LARGEST_CHUNK:
+        raise DataError(
+            f"{file.filename}: table {name!r} is stored in pieces of {chunk:,} bytes; at most "
+            f"{_LARGEST_CHUNK:,} are read"
+        )

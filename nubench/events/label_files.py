@@ -16,7 +16,15 @@ import numpy as np
 from nubench.containers import Bool, Int64, LabelledEvents, Primaries
 from nubench.errors import DataError, UsageError
 from nubench.events import primaries_tables
-from nubench.events.hdf5 import GrowingTables, Layout, checked_tables, integer_attribute, opened, read_rows
+from nubench.events.hdf5 import (
+    GrowingTables,
+    Layout,
+    checked_tables,
+    integer_attribute,
+    opened,
+    read_rows,
+    strings_attribute,
+)
 
 LABELS_VERSION: Final = 1
 
@@ -83,8 +91,8 @@ def read_labels(path: Path) -> Labels:
         if integer_attribute(file, "labels_version") != LABELS_VERSION:
             raise DataError(f"{path} is not a nubench file of labels of version {LABELS_VERSION}")
         try:
-            classes, content = len(file.attrs["classes"]), str(file.attrs["content"])
-        except (KeyError, TypeError) as error:
+            classes, content = len(strings_attribute(file, "classes")), str(file.attrs["content"])
+        except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{path} is not a nubench file of labels: attribute missing ({error})") from error
         rows = {name: len(file[name]) for name in ("labels", "from_track") if name in file}
         columns = read_rows(checked_tables(file, LABELS, rows.get("labels", 0)), slice(None))

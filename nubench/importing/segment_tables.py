@@ -12,7 +12,7 @@ import numpy as np
 
 from nubench.containers import Float64, Int64
 from nubench.errors import DataError, UsageError
-from nubench.events.hdf5 import opened
+from nubench.events.hdf5 import check_stored, opened
 
 SEGMENTS: Final = ("segments", "tracks")
 TRAJECTORIES: Final = "trajectories"
@@ -90,7 +90,8 @@ def iterate_rows(path: Path, axes: str, rows_a_block: int) -> Iterator[SegmentRo
         rows_a_block: rows read at once.
 
     Raises:
-        DataError: when the file or one of its columns is missing; the message names what is there.
+        DataError: when the file or one of its columns is missing, or the table is not stored in the file; the message
+            names what is there.
         UsageError: when ``axes`` is not known.
     """
     check_axes(axes)
@@ -128,6 +129,7 @@ def read_primary_rows(path: Path, axes: str, rows_a_block: int) -> dict[str, Any
         table = file.get(TRAJECTORIES)
         if not isinstance(table, h5py.Dataset) or table.dtype.names is None:
             return None
+        check_stored(file, TRAJECTORIES, table)
         names = _find_columns(path, table, _TRAJECTORY_NAMES)
         energy = ["E_start"] if "E_start" in table.dtype.names else []
         blocks = []
@@ -149,6 +151,7 @@ def _segment_table(path: Path, file: h5py.File) -> Any:
     for name in SEGMENTS:
         table = file.get(name)
         if isinstance(table, h5py.Dataset) and table.dtype.names is not None:
+            check_stored(file, name, table)
             if not len(table):
                 raise DataError(f"{path}: the table {name!r} is empty")
             return table

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from nubench.errors import DataError, UsageError, unknown_name
+from nubench.errors import DataError, NubenchError, UsageError, unknown_name
+from nubench.foreign_text import parsed_toml, read_text
 from nubench.profiles import profile_called
 from nubench.shifts import NOMINAL, Name
+
+#: A study of hundreds of figures is smaller.
+MOST_BYTES: Final = 1_000_000
 
 #: ``bars``: accuracy and its change at every point, a picture for each source. ``lines``: accuracy against the strength
 #: of the shift, all sources in one picture.
@@ -20,7 +23,7 @@ Setting = bool | int | float | str
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class FigureSpec(_Model):
@@ -110,9 +113,9 @@ def read_study(path: Path) -> Study:
         DataError: when the file is no TOML, or a value is missing or cannot be accepted.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"study {str(path)!r} cannot be read: {error.strerror}") from error
+        content = parsed_toml(read_text(path, MOST_BYTES))
+    except NubenchError as error:
+        raise UsageError(f"study {str(path)!r} cannot be read: {error}") from error
     except ValueError as error:
         raise DataError(f"study {path} is not valid TOML: {error}") from error
     _check_keys(content, set(Study.model_fields) - {"name"}, f"key of {path}")

@@ -1,0 +1,233 @@
+"""Kill nubench at random moments, again and again, until it ends; then compare what it made with an undisturbed run.
+
+Run as a program: ``PYTHONPATH=tests python tests/robustness/killing.py FOLDER --kills 50``. It prints one JSON object.
+The program imports everything once and forks for each attempt, so that an attempt does not begin with seconds of
+imports; a sealed training is a program of its own all the same. An attempt is a process group, and all of it is killed.
+
+A *round* starts with an empty cache: attempts follow each other, each killed after a time that is uniform in the
+duration of the undisturbed commands, until one ends by itself. Checkpoints are written after every step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from quick_world import command, open_world
+
+import nubench.running
+import nubench.training
+from nubench.acceleration import make_fabric
+from nubench.cli import app
+from nubench.plugins import load_plugins
+from nubench.results import read_result
+from nubench.storage import sha256_of
+
+INTERRUPTED = 130
+LAST_LINE = "nubench: interrupted; the same command goes on from here"
+
+#: What differs between two runs of the same: when, how long, how much.
+UNLIKE = ("created", "cost")
+
+
+def main() -> None:
+    """Parse the arguments and print a report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sealed", action="store_true", help="train in a process of its own")
+    parser.add_argument("--interrupt", action="store_true", help="interrupt as by Ctrl-C instead of killing")
+    parser.add_argument("--pairs", type=int, default=0, help="start two at once, so many times, and kill none")
+    arguments = parser.parse_args()
+    patch = pytest.MonkeyPatch()
+    open_world(arguments.folder, patch)
+    patch.setattr(nubench.training, "CHECKPOINT_INTERVAL_SECONDS", 0.0)
+    torch.set_num_threads(1)
+    # What each attempt would load for itself.
+    make_fabric(torch.device("cpu"), "32")
+    load_plugins()
+    for name in ("sklearn.linear_model", "torch._dynamo"):
+        importlib.import_module(name)
+    trial = Trial(arguments.folder, sealed=arguments.sealed)
+    if arguments.pairs:
+        report = trial.pairs(arguments.pairs)
+    else:
+        report = trial.kills(arguments.kills, arguments.seed, signal.SIGINT if arguments.interrupt else signal.SIGKILL)
+    sys.stdout.write(json.dumps(report) + "\n")
+
+
+class Trial:
+    """An undisturbed run, and what others are compared with it."""
+
+    def __init__(self, folder: Path, *, sealed: bool) -> None:
+        self.folder, self.log, self.commands = folder, folder / "log.txt", _commands(sealed=sealed)
+        durations = []
+        # The first one also fills the caches of the system.
+        for place in (folder / "first", folder / "whole"):
+            start = time.monotonic()
+            if (code := self.start(place, self.log).wait()) != 0:
+                raise SystemExit(f"the undisturbed run ended with {code}:\n{self.log.read_text()}")
+            durations.append(time.monotonic() - start)
+        self.duration, self.expected = min(durations), fingerprint(folder / "whole")
+
+    def start(self, place: Path, log: Path) -> Attempt:
+        """Start the commands with a cache and boards in a folder."""
+        return Attempt(lambda: self.commands(place), log)
+
+    def kills(self, kills: int, seed: int, number: signal.Signals) -> dict[str, Any]:
+        """Kill so many attempts in rounds.
+
+        Returns:
+            ``duration`` of the undisturbed commands in seconds, ``kills``, ``rounds``, the ``stages`` that were reached
+            when it was killed and how often, and ``differences`` from the undisturbed run, which should be none.
+        """
+        draw, done, rounds = random.Random(seed), 0, 0
+        differences: list[str] = []
+        stages: Counter[str] = Counter()
+        while done < kills:
+            rounds += 1
+            place = self.folder / f"round{rounds}"
+            while True:
+                attempt = self.start(place, self.log)
+                # The last round ends undisturbed, so that the number of kills is what was asked for.
+                code = attempt.wait(draw.uniform(0, self.duration) if done < kills else None, number)
+                said = self.log.read_text()
+                if number == signal.SIGINT and code == INTERRUPTED:
+                    if said.strip().splitlines()[-1:] != [LAST_LINE] or "Traceback" in said:
+                        differences.append(f"round {rounds}: interrupted, it said {said[-2000:]}")
+                elif code != -signal.SIGKILL:
+                    break
+                done += 1
+                stages[stage(place)] += 1
+            if code != 0:
+                differences.append(f"round {rounds}: exit code {code}: {said[-2000:]}")
+            differences += [f"round {rounds}: {found}" for found in self.differences(place)]
+            shutil.rmtree(place, ignore_errors=True)
+        found = {"kills": done, "rounds": rounds, "stages": stages, "differences": differences}
+        return {"duration": self.duration, **found}
+
+    def pairs(self, count: int) -> dict[str, Any]:
+        """Start two at once in one cache, again and again.
+
+        Returns:
+            ``codes``, the exit codes that were seen, and ``differences`` from the undisturbed run.
+        """
+        codes: set[int] = set()
+        differences: list[str] = []
+        for number in range(count):
+            place = self.folder / f"pair{number}"
+            both = [self.start(place, self.folder / f"log{one}.txt") for one in range(2)]
+            codes |= {one.wait() for one in both}
+            differences += self.differences(place)
+        return {"codes": sorted(codes), "differences": differences}
+
+    def differences(self, place: Path) -> list[str]:
+        """What is not as the undisturbed run left it."""
+        found = fingerprint(place)
+        names = sorted({*found, *self.expected})
+        return [name for name in names if found.get(name) != self.expected.get(name)]
+
+
+class Attempt:
+    """Something that runs in a process group of its own."""
+
+    def __init__(self, work: Callable[[], int], log: Path) -> None:
+        self._child = os.fork()
+        if self._child == 0:
+            os.setsid()
+            output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            code = 70
+            try:
+                code = work()
+            finally:
+                sys.stdout.flush()
+                os._exit(code)
+
+    def wait(self, seconds: float | None = None, number: signal.Signals = signal.SIGKILL) -> int:
+        """Wait for the end, or send a signal to the group after some seconds; return the exit code."""
+        end = None if seconds is None else time.monotonic() + seconds
+        while (ended := os.waitpid(self._child, os.WNOHANG)) == (0, 0):
+            if end is not None and time.monotonic() > end:
+                # What a terminal sends on Ctrl-C goes to the group as well.
+                os.killpg(self._child, number)
+                ended = os.waitpid(self._child, 0)
+                break
+            time.sleep(0.005)
+        return os.waitstatus_to_exitcode(ended[1])
+
+
+def _commands(*, sealed: bool) -> Callable[[Path], int]:
+    def run(place: Path) -> int:
+        cache, boards = place / "cache", place / "boards"
+        more = [] if sealed else ["--no-sealed"]
+        code = _invoke(command(cache, boards, *more))
+        if code or sealed:
+            return code
+        return _invoke(["submit", "--all", "--unsealed", "--cache", str(cache), "--leaderboards", str(boards)])
+
+    return run
+
+
+def _invoke(arguments: Sequence[str]) -> int:
+    try:
+        app(list(arguments))
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
+
+
+def stage(place: Path) -> str:
+    """What was finished when it was killed."""
+    cache = place / "cache"
+    for name, pattern in (
+        ("submitted", "boards/submissions/**/*.json"),
+        ("scored", "cache/results/*.json"),
+        ("predicted", "cache/predictions/*.safetensors"),
+        ("trained", "cache/trainings/*/training.json"),
+        ("training", "cache/trainings/*/checkpoint.pt"),
+        ("built", "cache/trainings/*"),
+        ("building", "cache/data/*"),
+    ):
+        if any(place.glob(pattern)):
+            return name
+    return "began" if cache.exists() else "nothing"
+
+
+def fingerprint(place: Path) -> dict[str, Any]:
+    """All that a run makes, by name, without what differs between two runs of the same."""
+    found: dict[str, Any] = {}
+    for path in sorted(place.rglob("*")):
+        name = path.relative_to(place).as_posix()
+        # Locks, and what a killed writer left: no reader opens these.
+        if not path.is_file() or path.name.startswith("."):
+            continue
+        if path.suffix == ".json" and ("/results/" in name or "/submissions/" in name):
+            content = read_result(path).model_dump(mode="json")
+            del content["training"]["seconds"]
+            found[name] = {key: value for key, value in content.items() if key not in UNLIKE}
+        elif name.startswith(("cache/predictions/", "cache/data/")) and path.suffix != ".json":
+            found[name] = sha256_of(path) if path.suffix == ".safetensors" else "there"
+        else:
+            found[name] = "there"
+    return found
+
+
+if __name__ == "__main__":
+    main()

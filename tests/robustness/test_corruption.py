@@ -1,0 +1,191 @@
+"""Files damaged at random: every damage is found before a number is made of it, named, and mended."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from damage import KINDS, damage, damaged
+from quick_world import DATASET, SHIFT, command, open_world
+from torch import nn
+from typer.testing import CliRunner
+
+from nubench.checkpoints import TrainingState, read_finished
+from nubench.cli import app
+from nubench.dataset_repair import Repair, repair
+from nubench.errors import DataError
+from nubench.failures import RememberingProgress
+from nubench.plugins import load_plugins
+from nubench.progress import SilentProgress
+from nubench.results import read_result
+from nubench.running import Request, Runner
+from nubench.storage import sha256_of
+from nubench.submissions import verify
+
+DAMAGES = 1_000
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
+
+
+@dataclass(frozen=True)
+class World:
+    """Two finished runs, submitted, and the checkpoints of two trainings that were killed."""
+
+    folder: Path
+    runner: Runner
+
+    @property
+    def cache(self) -> Path:
+        return self.folder / "cache"
+
+    @property
+    def boards(self) -> Path:
+        return self.folder / "boards"
+
+    def checkpoint(self, number: int) -> Path:
+        return self.cache / "trainings" / f"killed-{number}" / "checkpoint.pt"
+
+
+def network() -> tuple[nn.Module, torch.optim.Optimizer]:
+    made = nn.Linear(8, 3)
+    return made, torch.optim.AdamW(made.parameters())
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("corruption")
+    with pytest.MonkeyPatch.context() as patch:
+        open_world(folder, patch)
+        run = command(folder / "cache", folder / "boards", "--no-sealed", "--seeds", "2")
+        for arguments in (run, ["submit", "--all", "--unsealed", *run[run.index("--cache") : -3]]):
+            done = CliRunner().invoke(app, arguments)
+            assert done.exit_code == 0, done.output
+        request = Request(method="classifier", shift=SHIFT, dataset=DATASET, device="cpu")
+        made = World(folder, Runner(request, load_plugins(), folder / "cache", SilentProgress(), 1, sealed=False))
+        for number in range(2):
+            torch.manual_seed(number)
+            TrainingState(step=number).save(made.checkpoint(number).parent, *network())
+        yield made
+
+
+def readers(world: World) -> dict[Path, Callable[[], Any]]:
+    """For every file, what reads it: the result is what a run would make of it."""
+    found: dict[Path, Callable[[], Any]] = {}
+    dataset = world.runner.dataset
+    for file, record in dataset.manifest().files.items():
+        found[dataset.directory / file] = lambda file=file, key=record.key: dataset.files.check(file, key)
+    found[dataset.directory / "manifest.json"] = lambda: dataset.manifest()
+    for number in range(2):
+        path = world.checkpoint(number)
+        found[path] = lambda path=path: TrainingState.resume(path.parent, *network())
+        result = world.runner._result_file(number)
+        for file in (result, world.runner._predictions_file(number)):
+            found[file] = lambda number=number: world.runner.finished(number)
+        training = world.runner.job(number, None).directory
+        for name in ("training.json", "weights.safetensors"):
+            found[training / name] = lambda training=training: str(read_finished(training))
+    for path in (world.boards / "submissions").rglob("*.json"):
+        found[path] = lambda path=path: submission(world, path)
+    return found
+
+
+def submission(world: World, path: Path) -> Any:
+    """The submission as the boards show it, when `nubench verify` has nothing against it."""
+    (verdict,) = (one for one in verify(world.boards, [], None) if one.path == path)  # type: ignore[arg-type]
+    if verdict.state == "invalid":
+        raise DataError(f"{path}: {verdict.reason}")
+    return read_result(path)
+
+
+def problem_of(read: Callable[[], Any], expected: Any) -> str | None:
+    """Why a file is refused; None when it says what it said before, such as one without its last line end."""
+    try:
+        assert str(read()) == str(expected), "a damage was not found"
+    except DataError as error:
+        return str(error)
+    return None
+
+
+def test_every_one_of_a_thousand_damages_is_found_and_named(world: World) -> None:
+    draw, reads = random.Random(20), readers(world)
+    files = sorted(reads)
+    whole = {path: (path.read_bytes(), reads[path]()) for path in files}
+    found: Counter[str] = Counter()
+    for _ in range(DAMAGES):
+        path, kind = draw.choice(files), draw.choice(KINDS)
+        content, expected = whole[path]
+        others = [other.read_bytes() for other in files if other.suffix == path.suffix and other != path]
+        path.write_bytes(damaged(kind, content, others, draw))
+        problem = problem_of(reads[path], expected)
+        path.write_bytes(content)
+        if problem is None:
+            found["harmless"] += 1
+        else:
+            assert path.name in problem or path.parent.name in problem, f"{problem} does not name {path}"
+            found[kind] += 1
+    assert sum(found.values()) == DAMAGES
+    assert found["harmless"] < DAMAGES / 20, found
+    assert all(found[kind] > 100 for kind in KINDS), found
+
+
+def test_a_damaged_data_set_is_repaired_to_the_same_events(world: World) -> None:
+    dataset, draw = world.runner.dataset, random.Random(21)
+    before = dataset.manifest()
+    for kind in KINDS:
+        broken = draw.sample(sorted(before.files), 3)
+        for file in broken:
+            damage(dataset.directory / file, kind, draw, [dataset.directory / other for other in before.files])
+        (dataset.directory / "test" / ".left.h5.1-2.partial").write_bytes(b"half")
+        done = list(repair(dataset, SilentProgress()))
+        assert Repair("test/.left.h5.1-2.partial", "removed", "unfinished") in done
+        assert {one.file: one.outcome for one in done if one.file in broken} == dict.fromkeys(broken, "rebuilt")
+        assert all(dataset.directory.as_posix() in one.problem for one in done if one.outcome == "rebuilt")  # type: ignore[operator]
+        assert {one.file for one in done if one.outcome == "ok"} == set(before.files) - set(broken)
+        after = dataset.manifest()
+        assert {file: record.content for file, record in after.files.items()} == {
+            file: record.content for file, record in before.files.items()
+        }
+        assert [problem for _, problem in dataset.verify() if problem] == []
+
+
+def test_a_data_set_whose_book_is_damaged_is_built_anew(world: World) -> None:
+    dataset = world.runner.dataset
+    before = dataset.manifest()
+    damage(dataset.directory / "manifest.json", "flip", random.Random(22))
+    done = list(repair(dataset, SilentProgress()))
+    assert {one.file for one in done if one.outcome == "rebuilt"} == {"manifest.json", *before.files}
+    assert {file: record.content for file, record in dataset.manifest().files.items()} == {
+        file: record.content for file, record in before.files.items()
+    }
+    assert [one.outcome for one in repair(dataset, SilentProgress())] == ["ok"] * len(before.files)
+
+
+@pytest.mark.parametrize("kind", ["flip", "cut", "swap"])
+def test_a_run_makes_damaged_files_of_its_own_again(world: World, kind: Any) -> None:
+    runner, draw = world.runner, random.Random(23)
+    before, digest = runner.finished(0), sha256_of(runner._predictions_file(0))
+    assert before is not None
+    training = runner.job(0, None).directory
+    of_results = [runner._result_file(0), runner._predictions_file(0)]
+    of_training = [training / "training.json", training / "weights.safetensors"]
+    for file, others in (
+        (of_results[0], [runner._result_file(1)]),
+        (of_results[1], [runner._predictions_file(1)]),
+        (of_training[0], [runner.job(1, None).directory / "training.json"]),
+        (of_training[1], [runner.job(1, None).directory / "weights.safetensors"]),
+    ):
+        damage(file, kind, draw, others)
+        if file in of_training:
+            of_results[0].unlink()
+        lines = RememberingProgress(SilentProgress())
+        runner._progress = lines
+        after = runner.run(0)
+        assert any(str(file) in line and "again" in line for line in lines.lines), lines.lines
+        assert after.points == before.points
+        assert sha256_of(runner._predictions_file(0)) == digest
+        assert runner.finished(0) == after
