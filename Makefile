@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN_ARGUMENTS ?= --method supcon --shift throws
 
-.PHONY: help run test quick-test benchmark lint format docs leaderboards minkowski clean check-python
+.PHONY: help run test quick-test benchmark lint format docs audit leaderboards minkowski clean check-python
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -34,6 +34,10 @@ format: $(VENV)/.installed-test ## put the code in format
 
 docs: $(VENV)/.installed-docs ## the documentation as a site, in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+audit: $(VENV)/.installed-test ## known weaknesses of the packages; needs the network
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(BIN)/pip-audit --skip-editable
 
 leaderboards: $(VENV)/.installed ## what stands in leaderboards/: three seeds of the reference methods, resumed if cut
 	$(BIN)/nubench run --shift throws --seeds 3 --method summary-features --method summary-features-shape-only \

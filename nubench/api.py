@@ -234,8 +234,7 @@ class Leaderboard:
             DataError: when the folder is missing, a file is no valid result, or two hold the same run.
         """
         from nubench.leaderboard.boards import boards_of
-        from nubench.leaderboard.generate import SUBMISSIONS
-        from nubench.results import load_results
+        from nubench.results import SUBMISSIONS, load_results
 
         return cls(boards_of(load_results(Path(directory) / SUBMISSIONS)))
 

@@ -60,8 +60,10 @@ def find_card(registry: PluginRegistry, cache: Path, dataset: str | None, shift:
     distribution, _, name = shift.rpartition(":")
     if dataset is not None:
         bare = _bare_card(registry, cache, dataset)
-        # Whether it has the shift is left to the card: some callers have none in mind.
-        _has_shift(registry, bare, distribution, name)
+        # Whether its own have this name is left to the card: some callers have none in mind.
+        if not _has_shift(registry, bare, distribution, name) and distribution:
+            added = {f"{r.plugin.distribution}:{r.thing.shift.name}" for r in accepted_additions(registry, bare)}
+            raise unknown_name("plugin's shift", shift, added)
         return with_added_shifts(registry, bare, distribution)
     cards = [read_card(registered.thing) for registered in registry.cards()]
     having = [card for card in cards if _has_shift(registry, card, distribution, name)]

@@ -30,7 +30,7 @@ class Failure(BaseModel):
         error: name of the exception's class.
         message: its text, after that name where nothing else says what kind of exception it was.
         where: ``file:line in function`` of the plugin's last line that an exception passed, and the line itself; None
-            where no plugin is to blame, or it ran in another process.
+            where no plugin is to blame, or it ran in another process: then the message has it.
         log: the last lines that were printed before.
         git_revision: of the checkout; None outside one.
         created: when it failed, UTC.
@@ -54,7 +54,8 @@ class Failure(BaseModel):
     @property
     def reason(self) -> str:
         """One line or a few for people."""
-        return f"{self.message} ({self.where})" if self.where else self.message
+        # What failed in a plugin's own call names the line already, so that it comes out of a sealed training.
+        return f"{self.message} ({self.where})" if self.where and self.where not in self.message else self.message
 
 
 def failure_of(
@@ -87,7 +88,7 @@ def failure_of(
         seed=seed,
         error=type(error).__name__,
         message=str(error) if explained else f"{type(error).__name__}: {error}",
-        where=_where(error.__cause__, plugin_file, inside=True) if explained else _where(error, plugin_file),
+        where=line_of(error.__cause__, plugin_file) if explained else line_of(error, plugin_file) or _last_line(error),
         log=log,
         git_revision=environment.git_revision(),
         created=datetime.now(UTC),
@@ -165,9 +166,25 @@ class RememberingProgress:
         self._progress.say(message)
 
 
-def _where(error: BaseException | None, plugin_file: str | None, *, inside: bool = False) -> str | None:
-    """The last line of a plugin that an exception passed, or else, unless ``inside``, the last line of all."""
-    frames = traceback.extract_tb(error.__traceback__) if error else []
-    of_plugin = [frame for frame in frames if plugin_file is not None and frame.filename == plugin_file]
-    last = of_plugin[-1:] or ([] if inside else frames[-1:])
-    return next((f"{frame.filename}:{frame.lineno} in {frame.name}: {frame.line}" for frame in last), None)
+def line_of(error: BaseException | None, file: str | None) -> str | None:
+    """The last line of a file that an exception passed, as ``file:line in function: text``; None where there is none.
+
+    Args:
+        error: with its traceback, or None.
+        file: as Python names it, of a plugin; None where that is not known.
+    """
+    frames = [frame for frame in _frames(error) if file is not None and frame.filename == file]
+    return _text(frames[-1]) if frames else None
+
+
+def _last_line(error: BaseException) -> str | None:
+    frames = _frames(error)
+    return _text(frames[-1]) if frames else None
+
+
+def _frames(error: BaseException | None) -> list[traceback.FrameSummary]:
+    return traceback.extract_tb(error.__traceback__) if error else []
+
+
+def _text(frame: traceback.FrameSummary) -> str:
+    return f"{frame.filename}:{frame.lineno} in {frame.name}: {frame.line}"

@@ -15,6 +15,8 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Final
 
+from pluggy import PluginValidationError
+
 from nubench.errors import NubenchError, PluginError, UsageError
 
 ALLOW_LIST_VARIABLE: Final = "NUBENCH_PLUGINS"
@@ -125,6 +127,9 @@ def reason_of(error: BaseException) -> str:
     message = " ".join(str(error).split())
     if isinstance(error, NubenchError | OutOfTime):
         return message
+    # What cannot be parsed, or has no such hook, says where itself; the traceback ends in what found it.
+    if isinstance(error, SyntaxError | PluginValidationError):
+        return f"{type(error).__name__}: {message}"
     # The import machinery stands below what the author wrote.
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
     where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""

@@ -48,7 +48,7 @@ def make_config(method: type[Method], profile: Profile, settings: Mapping[str, A
     fields = method.Config.model_fields
     for name in settings:
         if name not in fields:
-            raise unknown_name(f"setting of {method.name}", name, fields)
+            raise unknown_name(f"{method.name} setting", name, fields)
     budget = {name: getattr(profile, name) for name in ("views", "batch_size") if name in fields}
     own: Mapping[str, Any] = method.profiles.get(profile.name, {})
     values: dict[str, Any] = dict(budget) | dict(own) | dict(settings)

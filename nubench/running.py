@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 
 from nubench import environment
 from nubench.cards import Card, Split
@@ -25,6 +24,7 @@ from nubench.catalogue import find_card, open_dataset
 from nubench.containers import Deposits, Float32, Int64
 from nubench.datasets import Dataset
 from nubench.detectors import ResimulableDetector
+from nubench.errors import DataError
 from nubench.evaluation.embeddings import EMBEDDINGS_FOLDER, Embedded, write_embeddings
 from nubench.evaluation.handout import KEY_SIZE, Handout
 from nubench.evaluation.labels import load_labels
@@ -34,6 +34,7 @@ from nubench.evaluation.rescoring import TestEvents, readouts_from
 from nubench.evaluation.scoring import FittedReadouts, ReadoutRows
 from nubench.evaluation.sealed import SealedTraining
 from nubench.evaluation.trainee import Job, Report, Trainee, TrainingSession
+from nubench.locking import locked
 from nubench.methods import Method
 from nubench.plugins import FILE_DISTRIBUTION, PluginRegistry, Registered
 from nubench.profiles import Profile, profile_called
@@ -45,7 +46,7 @@ from nubench.results import read_result, write_result
 from nubench.run_records import RunData, method_record, profile_record, work_key
 from nubench.run_request import Request, choose_device, known_engine, make_config
 from nubench.shifts import Shift, ShiftPoint
-from nubench.storage import make_folder
+from nubench.storage import make_folder, sha256_of
 
 __all__ = ["Request", "Runner", "choose_device", "make_config"]
 
@@ -140,21 +141,31 @@ class Runner:
         """The result in the cache, or None when there is none, or data that it needs are not built.
 
         Raises:
-            DataError: when the file is damaged.
+            DataError: when the file is damaged or of another run, or its predictions are not beside it.
         """
-        file = self._result_file(seed)
-        return read_result(file) if self._data.is_built and file.exists() else None
+        file, predictions = self._result_file(seed), self._predictions_file(seed)
+        if not self._data.is_built or not file.exists():
+            return None
+        result = read_result(file)
+        if (result.method, result.seed, result.shift.name) != (self._record, seed, self.shift.name):
+            raise DataError(f"{file} is the result of another run")
+        if not predictions.is_file() or sha256_of(predictions) != result.predictions:
+            raise DataError(f"{predictions} is missing, or not what {file} was computed from")
+        return result
 
     def run(self, seed: int) -> Result:
-        """Build, train and score with one seed; a finished result is read again.
+        """Build, train and score with one seed; a finished result is read again, a damaged one made again.
 
         Raises:
             NubenchError: when something cannot go on; what was finished stays and is continued the next time.
         """
         self.prepare()
-        if (result := self.finished(seed)) is not None:
-            self._progress.say(f"{self._name} seed {seed}: finished before, read from {self._result_file(seed)}")
-            return result
+        try:
+            if (result := self.finished(seed)) is not None:
+                self._progress.say(f"{self._name} seed {seed}: finished before, read from {self._result_file(seed)}")
+                return result
+        except DataError as error:
+            self._progress.say(f"{error}; it is made again")
         start, cpu_start = time.monotonic(), environment.cpu_seconds()
         targets: Sequence[ShiftPoint | None] = [None]
         if self.registered.thing.target_access != "none":
@@ -257,7 +268,8 @@ class Runner:
         """A training of its own process, or of this one."""
         detector = self._detector.thing
         can_resimulate = isinstance(detector, ResimulableDetector) and self._data.has_deposits
-        with FileLock(job.directory / ".lock"):
+        waiting = f"{self._name}, seed {job.seed}: another process is at this training; waiting for it."
+        with locked(job.directory / ".lock", self._progress.say, waiting):
             if not self.sealed:
                 resimulable = detector if isinstance(detector, ResimulableDetector) and can_resimulate else None
                 design, method = self.backbone.thing, self.registered.thing
@@ -287,7 +299,7 @@ class Runner:
         readouts_at = {name: one.readouts for one in trained for name in one.rows}
         predictions = {name: readouts_at[name].predictions(rows[name], ids[name]) for name in ids}
         test = TestEvents.union((ids[name], known[name].labels) for name in ids)
-        digest = write_predictions(self._cache / "predictions" / f"{self.key(seed)}.safetensors", predictions)
+        digest = write_predictions(self._predictions_file(seed), predictions)
         self._keep_embeddings(seed, trained, ids)
         points = tuple(
             self._point_result(point, predictions[point.name], test, readouts_at[point.name]) for point in self.points
@@ -362,6 +374,9 @@ class Runner:
 
     def _result_file(self, seed: int) -> Path:
         return self._cache / "results" / f"{self.key(seed)}.json"
+
+    def _predictions_file(self, seed: int) -> Path:
+        return self._cache / "predictions" / f"{self.key(seed)}.safetensors"
 
     def _key(self, seed: int, role: str, *, source_only: bool) -> str:
         circumstances: dict[str, Any] = {

@@ -18,9 +18,11 @@ FENCE = re.compile(r"^( *)```([^\n]*)\n(.*?)^\1```[ ]*$", re.MULTILINE | re.DOTA
 #: Commands of other programs that the documents show, with the reason why no test runs them.
 OTHER_COMMANDS = {
     ". .venv/bin/activate": "the tests run in that environment",
+    "NUBENCH_KILLS=200 python -m pytest tests/robustness/test_killing.py": "takes minutes; runs with fewer",
     "python -m calzone download": "downloads 2 GB from outside",
     "python -m pytest tests/gpu": "needs a GPU",
     "python scripts/measure_gpu.py --events train/nominal.h5 --out measured": "needs a GPU; tested without one",
+    "python scripts/soak.py --minutes 60": "takes an hour; tests/robustness runs it in short",
     "python scripts/write_cli_reference.py": "changes the repository; test_docs.py runs what it does",
     "sbatch seeds.sh": "needs a cluster; the script is tested",
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nubench.errors import DataError, PluginError
-from nubench.failures import FailureBook, RememberingProgress, failure_of
+from nubench.failures import FailureBook, RememberingProgress, failure_of, line_of
 from nubench.grid import Cell, Outcome, Planned, plan, requests_of, run_grid, states_to_run
 from nubench.progress import SilentProgress
 from nubench.result_schema import Result
@@ -140,6 +140,21 @@ def test_the_cause_of_an_explained_error_is_placed_where_it_is_the_plugin_s(book
     (outcome,) = run_all(plan([elsewhere], book), book)
     assert outcome.failure is not None
     assert outcome.failure.where is None
+
+
+def test_a_line_that_the_message_names_is_not_repeated(book: FailureBook) -> None:
+    class Naming(FakeRunner):
+        def run(self, seed: int) -> Result:
+            try:
+                raise ValueError("negative temperature")
+            except ValueError as error:
+                raise PluginError(f"method 'supcon' failed in fit ({line_of(error, __file__)})") from error
+
+    (outcome,) = run_all(plan(cells(Naming(seed0=make_result())), book), book)
+    assert outcome.failure is not None
+    assert outcome.failure.where is not None
+    assert outcome.failure.where in outcome.failure.message
+    assert outcome.failure.reason == outcome.failure.message
 
 
 def test_a_plugin_that_ends_the_process_is_a_failed_cell(book: FailureBook) -> None:

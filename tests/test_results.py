@@ -211,7 +211,7 @@ def edit(*place: Any, to: object) -> Callable[[dict[str, Any]], None]:
         (edit("dataset", "classes", to=["a", "b"]), "scores 3 classes; the data set has 2"),
         (edit("dataset", "classes", to=["a", "b", "b"]), "classes must be unique"),
         (edit("method", "target_access", to="labelled"), "'labelled' cannot be ranked"),
-        (edit("method", "config", to={"a": {"b": [float("nan")]}}), "settings must be finite"),
+        (edit("method", "config", to={"a": {"b": [float("nan")]}}), "NaN is no number of JSON"),
         (edit("points", 0, "readouts", "head", "confusion", to=[[1, 2], [3]]), "must be square"),
         (edit("points", 0, "readouts", "head", "confusion", to=[[0, 0], [0, 0]]), "at least one event"),
         (edit("points", 0, "readouts", "head", "accuracy", to=0.5), "contradicts the confusion matrix"),
@@ -226,6 +226,40 @@ def test_contradictions_are_named(tmp_path: Path, change: Callable[[dict[str, An
     with pytest.raises(DataError, match=words) as caught:
         read_result(path)
     assert str(path) in str(caught.value)
+
+
+def test_settings_beyond_all_numbers_are_refused(tmp_path: Path) -> None:
+    content = copy.deepcopy(CONTENT)
+    content["method"]["config"] = {"a": {"b": [1.5]}}
+    path = tmp_path / "bad.json"
+    path.write_text(json.dumps(content).replace("[1.5]", "[1e999]"))
+    with pytest.raises(DataError, match="settings must be finite"):
+        read_result(path)
+
+
+def test_a_changed_file_is_told_by_its_checksum_and_one_without_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_result(make_result(), path)
+    content = json.loads(path.read_text())
+    content["cost"]["wall_seconds"] += 1
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"a\.json is damaged, or was changed by hand: its checksum differs"):
+        read_result(path)
+    del content["checksum"]
+    path.write_text(json.dumps(content))
+    assert read_result(path).cost.wall_seconds == content["cost"]["wall_seconds"]
+
+
+def test_a_file_of_very_many_points_or_parameters_is_refused_or_named_in_a_moment(tmp_path: Path) -> None:
+    content = copy.deepcopy(CONTENT)
+    content["shift"]["points"] = [f"p{number}" for number in range(300_000)]
+    with pytest.raises(DataError, match="points must be those of the shift"):
+        read_result(write_json(tmp_path / "many.json", content))
+    content = copy.deepcopy(CONTENT)
+    for point in content["points"]:
+        point["parameters"] |= {f"{point['point']}-{number}": 1.0 for number in range(100_000)}
+    many = read_result(write_json(tmp_path / "parameters.json", content))
+    assert submission_path(tmp_path, many).name.startswith("supcon-seed")
 
 
 def test_the_readouts_of_a_point_must_agree_on_the_classes() -> None:
@@ -268,7 +302,7 @@ def test_garbage_is_a_data_error(tmp_path_factory: pytest.TempPathFactory, garba
         ('{"schema_version": 1' + "0" * 5000 + "}", "JSON"),
         ('{"schema_version": 2, "seed": 1, "seed": 2}', "the key 'seed' stands twice"),
         ('{"schema_version": 2, "method": {"config": {"a": ' + "[" * 500 + "]" * 500 + "}}}", "recursion limit"),
-        (" " * 20_000_001, "20,000,001 bytes are more than the 20,000,000 of any result file"),
+        (" " * 20_000_001, "larger than the 20,000,000 bytes that are read"),
     ],
 )
 def test_foreign_files_are_explained(tmp_path: Path, text: str, words: str) -> None:
@@ -298,7 +332,7 @@ def test_a_folder_and_a_device_are_no_result_files(tmp_path: Path) -> None:
     (tmp_path / "b.json").symlink_to("/dev/zero")
     os.mkfifo(tmp_path / "c.json")
     for name in ("a", "b", "c"):
-        with pytest.raises(DataError, match=f"{name}.json: not a result file, it is no regular file"):
+        with pytest.raises(DataError, match=f"{name}.json: no regular file"):
             read_result(tmp_path / f"{name}.json")
 
 

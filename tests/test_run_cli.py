@@ -13,6 +13,7 @@ import pytest
 from click.testing import Result as Done
 from typer.testing import CliRunner
 
+from nubench.checked_json import CHECKSUM
 from nubench.cli import app
 from nubench.containers import LabelledEvents
 from nubench.evaluation.predictions import read_predictions
@@ -178,6 +179,13 @@ def test_a_sealed_run_stands_on_the_leaderboard_and_can_be_verified(place: Place
     (submission,) = (place.leaderboards / "submissions").rglob("*.json")
     content = json.loads(submission.read_text())
     content["points"][0]["readouts"]["head"]["nll"] = 0.001
+    submission.write_text(json.dumps(content))
+    changed = place.nubench("verify", "--predictions", sent)
+    assert changed.exit_code == 1
+    assert "0 ok, 0 different, 1 invalid" in changed.output
+
+    # Whoever forges a file leaves out its checksum.
+    del content[CHECKSUM]
     submission.write_text(json.dumps(content))
     forged = place.nubench("verify", "--predictions", sent)
     assert forged.exit_code == 1

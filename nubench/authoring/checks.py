@@ -39,7 +39,8 @@ class Check:
         proves: what holds when it passes, one line.
         advice: what to change when it fails.
         run: the check; returns what it found.
-        fits: trainings that it needs beside the first one; None where it needs not even that.
+        fits: trainings that it needs beside the first one, pieces of one counted as one; None where it needs not even
+            that.
     """
 
     name: str
@@ -107,7 +108,7 @@ CHECKS: Final = (
         "build modules the same way each time and let nubench.training.train change them, or keep what must survive in "
         "context.directory",
         check_resume,
-        3,
+        2,
     ),
     Check(
         "device",

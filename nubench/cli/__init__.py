@@ -23,11 +23,16 @@ from nubench.cli import (
 )
 from nubench.cli.data import data_app
 from nubench.cli.studies import study_app
+from nubench.cli.value_names import with_value_names
 from nubench.errors import NubenchError
 
 
 class _Commands(TyperGroup):
     """Ends a user's mistake and an interrupt with one message and no traceback."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Find a command; what its options take has a name that people use, and not a type of Python's."""
+        return with_value_names(super().get_command(ctx, cmd_name))
 
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -61,13 +62,14 @@ def check(
     settings = parse_settings(setting or [])
     loaded, methods = find_methods(target, method, tuple(plugin))
     _print_results(console, target, [loaded])
-    failed = len(failures_of([loaded]))
+    every = [loaded]
     for registered in methods:
         results = check_method(registered.thing, settings)
         _print_results(console, registered.name, results)
-        failed += len(failures_of(results))
-    if failed:
-        console.print(f"{failed} of the checks failed", style="bold red")
+        every += results
+    counts = Counter(result.verdict for result in every)
+    console.print(", ".join(f"{number} {verdict}" for verdict, number in counts.items()), style="bold")
+    if failures_of(every):
         raise typer.Exit(1)
 
 
@@ -120,7 +122,9 @@ def _print_results(console: Console, title: str, results: list[CheckResult]) -> 
 
     table = Table(box=None, pad_edge=False, show_header=False, title=title, title_justify="left")
     for result in results:
-        found = Text(f"{result.proves}\n{result.detail}")
+        # Beside FAILED the bare claim would read as if it held.
+        claim = f"should hold: {result.proves}" if result.verdict == "FAILED" else result.proves
+        found = Text(f"{claim}\n{result.detail}")
         if result.advice:
             found.append(f"\nchange: {result.advice}", style="bold")
         table.add_row(result.name, Text(result.verdict, style=_STYLES[result.verdict]), found)

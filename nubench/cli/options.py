@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,8 +15,10 @@ from nubench.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from nubench.cards import Card
     from nubench.datasets import Dataset
     from nubench.plugins import PluginRegistry
+    from nubench.shifts import Shift
 
 PluginOption = Annotated[
     list[Path], typer.Option("--plugin", help="a Python file to load as a plugin", show_default=False)
@@ -64,9 +67,21 @@ def parse_settings(pairs: list[str]) -> dict[str, str]:
     return settings
 
 
-def dataset_called(name: str, profile: str, files: list[Path], cache: Path | None, processes: int | None) -> Dataset:
-    """Open a data set of a plugin or an imported one."""
-    from nubench.catalogue import card_called, open_dataset
+def dataset_called(
+    name: str, profile: str, files: list[Path], cache: Path | None, processes: int | None, shift: str | None = None
+) -> Dataset:
+    """Open a data set of a plugin or an imported one; of a shift ``distribution:name``, its card has that one."""
+    from nubench.catalogue import card_called, find_card, open_dataset
 
     registry, folder = load_registry(files), cache_folder(cache)
-    return open_dataset(registry, folder, card_called(registry, folder, name), profile, processes)
+    card = find_card(registry, folder, name, shift) if shift else card_called(registry, folder, name)
+    return open_dataset(registry, folder, card, profile, processes)
+
+
+def shifts_of(card: Card, shift: str | None) -> Sequence[Shift]:
+    """The shift called ``name`` or ``distribution:name`` of a card, or all of them.
+
+    Raises:
+        UsageError: when the card has none of this name.
+    """
+    return [card.shift(shift.rpartition(":")[2])] if shift else card.shifts

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nubench.cli.options import CacheOption, PluginOption, ProfileOption, dataset_called, make_console
+from nubench.cli.options import CacheOption, PluginOption, ProfileOption, dataset_called, make_console, shifts_of
 from nubench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,10 +29,10 @@ def data_plot(
     from nubench.display.summaries import summarise_shift
     from nubench.storage import write_atomically
 
-    dataset = dataset_called(name, profile, plugin, cache, None)
+    dataset = dataset_called(name, profile, plugin, cache, None, shift)
     console = make_console()
     drawn = 0
-    for axis in [dataset.card.shift(shift)] if shift else dataset.card.shifts:
+    for axis in shifts_of(dataset.card, shift):
         page, missing = summarise_shift(dataset, axis)
         build = f"nubench data build {name} --shift {axis.name} --profile {profile}"
         if page is None:

@@ -98,7 +98,10 @@ def run(
 
 
 def list_(
-    what: Annotated[str, typer.Argument(help="methods, shifts, detectors, datasets, profiles or backbones")],
+    what: Annotated[
+        str,
+        typer.Argument(help="methods, shifts, detectors, datasets, profiles, backbones, selectors, metrics or columns"),
+    ],
     plugin: PluginOption = [],  # noqa: B006 (typer reads the default, nobody changes it)
     cache: CacheOption = None,
 ) -> None:

@@ -17,7 +17,7 @@ from nubench.cli.options import (
     load_registry,
     make_console,
 )
-from nubench.errors import UsageError
+from nubench.errors import NubenchError, UsageError
 
 if TYPE_CHECKING:
     from nubench.plugins import PluginRegistry
@@ -113,14 +113,24 @@ def submit(
     check_leaderboards(leaderboards)
     console = make_console()
     submitter = Submitter(load_registry(plugin), folder, leaderboards, unsealed=unsealed)
+    refused = 0
     try:
         for run in wanted:
-            path = submitter.submit(run)
-            console.print(f"{run.stem}: checked, written to {path}", highlight=False, soft_wrap=True)
+            try:
+                said = f"checked, written to {submitter.submit(run)}"
+            except NubenchError as error:
+                if not every:
+                    raise
+                # A cache may hold runs on data that are gone; they must not keep the others back.
+                refused += 1
+                said = f"refused: {error}"
+            console.print(f"{run.stem}: {said}", highlight=False, markup=False, soft_wrap=True)
     finally:
         # Those before one that is refused stay.
         submitter.write_boards()
     print_boards(console, leaderboards, submitter.results)
+    if refused:
+        raise NubenchError(f"{refused} of {len(wanted)} runs were refused; the lines above say why")
 
 
 def verify(

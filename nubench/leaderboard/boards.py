@@ -15,6 +15,8 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Final
 
+from pydantic import JsonValue
+
 from nubench.errors import DataError
 from nubench.evaluation.statistics import Interval
 from nubench.leaderboard.ranking import Pair, compare, with_ranks
@@ -160,7 +162,8 @@ def _rows_and_pairs(results: list[Result]) -> tuple[tuple[Row, ...], tuple[Pair,
     variants: dict[str, list[Result]] = defaultdict(list)
     for result in results:
         variants[canonical(experiment(result) | {"seed": None, "ranked": result.method.ranked})].append(result)
-    labels = _labels({key: found[0].method for key, found in variants.items()})
+    budget = results[0].profile.settings.get("views")
+    labels = _labels({key: found[0].method for key, found in variants.items()}, budget)
     rows = [Row(labels[key], _in_order_of_seeds(found)) for key, found in variants.items()]
     rows.sort(key=lambda row: (not row.first.method.ranked, -row.mean.mean, -row.worst[0], row.label))
     asked = _seeds_asked(rows)
@@ -184,8 +187,8 @@ def _in_order_of_seeds(results: list[Result]) -> tuple[Result, ...]:
     return tuple(ordered)
 
 
-def _labels(methods: dict[str, Method]) -> dict[str, str]:
-    """Name each variant by what tells it from the others of its name."""
+def _labels(methods: dict[str, Method], budget: JsonValue) -> dict[str, str]:
+    """Name each variant by what tells it from others of its name, and by its views where they are not the budget."""
     labels = {}
     for key, method in methods.items():
         others = [other for other in methods.values() if other.name == method.name]
@@ -199,7 +202,8 @@ def _labels(methods: dict[str, Method]) -> dict[str, str]:
             if len(values) > 1
         ]
         for setting in sorted(method.config):
-            if len({canonical(other.config.get(setting)) for other in others}) > 1:
+            other_budget = setting == "views" and method.config[setting] != budget
+            if other_budget or len({canonical(other.config.get(setting)) for other in others}) > 1:
                 differences.append(f"{setting}={_short(canonical(method.config[setting]))}")
         labels[key] = f"{method.name} ({', '.join(differences)})" if differences else method.name
     repeated = [label for label in labels.values() if list(labels.values()).count(label) > 1]

@@ -102,7 +102,7 @@ class Chart:
 
 
 def printable(text: str) -> str:
-    """Make foreign text one visible line: control characters, line ends and marks of direction become spaces.
+    r"""Make foreign text one visible line: control characters, line ends and marks of direction become spaces.
 
     Example:
         >>> printable("a\x1b[31mb\n")

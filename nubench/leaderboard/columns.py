@@ -79,6 +79,11 @@ def ranking_columns(board: Board, further: Iterable[Column] = ()) -> tuple[Colum
             lambda row: row.change.mean,
             lambda row: per_cent(row.change, signed=True),
         ),
+        *(
+            [Column("area", "Area", lambda row: row.area and row.area.mean, _area_text)]
+            if any(row.area for row in board.rows)
+            else []
+        ),
         *(_point_column(point) for point in board.points),
         Column("seeds", "Seeds", lambda row: len(row.results), lambda row: seeds_text(board, row)),
         Column("readout", "Read-out", lambda row: row.first.method.ranked_by),
@@ -164,6 +169,10 @@ def _interval_text(row: Row) -> str:
 def _worst_text(row: Row) -> str:
     worst, point = row.worst
     return f"{100 * worst:.1f} at {point}"
+
+
+def _area_text(row: Row) -> str:
+    return "" if row.area is None else per_cent(row.area)
 
 
 def _counted(name: str) -> Callable[[Row], str]:

@@ -17,10 +17,9 @@ from nubench.leaderboard.plots import CHARTS, charts_of, sources_chart
 from nubench.leaderboard.site import paths
 from nubench.leaderboard.site.pages import ShownBoard, ShownSources, site_files
 from nubench.leaderboard.table import csv_text
-from nubench.results import load_results
+from nubench.results import SUBMISSIONS, load_results
 from nubench.storage import write_atomically
 
-SUBMISSIONS: Final = "submissions"
 SITE: Final = "site"
 SOURCES: Final = "sources"
 _PAGE: Final = "README.md"

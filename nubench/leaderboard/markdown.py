@@ -24,7 +24,8 @@ Accuracy on the test events in per cent, mean ± standard deviation over seeds. 
 the **mean over the target points** (all but `{source}`), never by the change from {source}: a network that ignores the
 charge does not change at all, and compares with others only at a like {source} accuracy. A rank is one more than the
 number of rows that are clearly better: those for which the 95% interval of the difference leaves out zero. *Places*
-are all those that a row may truly have."""
+are all those that a row may truly have. Intervals are a bootstrap over test events and seeds; two rows that
+were scored on the same events are compared event by event."""
 
 
 def markdown_page(board: Board, charts: Sequence[Chart] = (), further: Iterable[Column] = ()) -> str:

@@ -33,6 +33,11 @@ def notes(board: Board) -> list[str]:
             "Some results do not say which events were right. Their intervals are normal approximations, and their "
             "rows are compared by their intervals alone, not event by event."
         )
+    if _compared_unpaired(board):
+        found.append(
+            "Some rows were not scored on the very same test events: they are compared by their intervals alone, which "
+            "tells less apart."
+        )
     if any(result.sealed is False for row in board.rows for result in row.results):
         found.append("Some rows are not sealed: their training ran in one process with the labels of the target.")
     return found
@@ -48,6 +53,12 @@ def moved_parameters(board: Board) -> list[str]:
 def parameter_text(value: float | str | None) -> str:
     """A detector parameter to be read; empty where a point lacks it."""
     return f"{value:.6g}" if isinstance(value, float) else str(value if value is not None else "")
+
+
+def _compared_unpaired(board: Board) -> bool:
+    """Whether two rows that do say which events were right could not be compared event by event."""
+    known = {row.label for row in board.rows if not row.approximate}
+    return any(not pair.paired and {pair.first, pair.second} <= known for pair in board.pairs)
 
 
 def _backbone_words(board: Board) -> str:

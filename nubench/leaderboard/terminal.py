@@ -81,7 +81,8 @@ def comparison_table(comparison: Comparison) -> rich.table.Table:
     from rich.text import Text
 
     board, first, second = comparison.board, comparison.first, comparison.second
-    how = "event by event" if comparison.paired else "by their intervals alone: not all results say which were right"
+    alone = "by their intervals alone: which were right is not known, or known of other events"
+    how = "event by event" if comparison.paired else alone
     table = _new_table(f"{board.title}\n{first.label} minus {second.label}", f"in per cent and points; compared {how}")
     table.add_column("point", no_wrap=True)
     for name in (first.label, second.label, "difference", "95% interval"):

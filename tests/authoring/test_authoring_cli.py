@@ -50,7 +50,7 @@ def test_a_failed_check_names_what_to_change_and_ends_with_one(tmp_path: Path) -
     assert done.exit_code == 1
     assert "FAILED" in done.stdout
     assert "change:" in done.stdout
-    assert "1 of the checks failed" in done.stdout
+    assert "1 FAILED" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ from nubench.datasets import FIRST_EVENT_ID, Dataset
 from nubench.detectors import LArTPC
 from nubench.display.loading import load_view, view_from_file
 from nubench.errors import UsageError
-from nubench.events.store import EventAttributes, read_events, write_events
+from nubench.evaluation.labels import load_labelled_file
+from nubench.events.store import EventAttributes, write_events
 from nubench.progress import SilentProgress
 from nubench.simulation.geant4 import find_data
 
@@ -111,9 +112,9 @@ def test_an_event_and_a_data_set_are_drawn(tiny_plugin: Path, tmp_path: Path) ->
 
     plots = {path.name for path in (tmp_path / "plots").iterdir()}
     assert plots == {"data-tiny-smoke-throws.png", "data-tiny-smoke-throws.svg"}
-    (nominal,) = cache.rglob("test/nominal.h5")
+    (nominal,) = (cache / "data").glob("*/test/nominal.h5")
     for point, file in (("nominal", nominal), ("throw2", nominal.parent / "throws" / "throw2.h5")):
-        events = read_events(file)
+        events = load_labelled_file(file)
         (row,) = (line.split() for line in plotted.output.splitlines() if line.startswith(f"{point} "))
         assert row[2] == str(len(events))
         assert float(row[4]) == pytest.approx(float(events.events.features.astype(np.float64).mean()), abs=0.06)

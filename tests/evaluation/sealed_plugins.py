@@ -140,7 +140,7 @@ def search(data, context, model):
                 except OSError as error:
                     pass
             break
-    found["environment"] = [f"{{name}}={{value}}" for name, value in os.environ.items() if "CACHE" in name]
+    found["environment"] = [f"{{name}}={{value}}" for name, value in os.environ.items() if name == "NUBENCH_CACHE"]
     found["looked_at"] = looked_at
     found["modules"] = sorted(name for name in sys.modules if name.startswith("nubench"))
     return found

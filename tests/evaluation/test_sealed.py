@@ -227,13 +227,17 @@ def test_sealed_or_not_a_training_gives_the_same_to_the_last_bit(
     ("body", "error", "message"),
     [
         ("raise PluginError('not like this')", PluginError, "^not like this$"),
-        ("raise ValueError('three')", PluginError, "^method 'mine' failed in fit: ValueError: three$"),
+        (
+            "raise ValueError('three')",
+            PluginError,
+            r"^method 'mine' failed in fit: ValueError: three \(/.*/mine\.py:21 in fit: raise ValueError\('three'\)\)$",
+        ),
         ("os.kill(os.getpid(), signal.SIGKILL)", NubenchError, "'mine' was killed by SIGKILL; it may have run out of"),
         *(
             pytest.param(*row, marks=pytest.mark.slow)
             for row in (
                 ("raise UsageError('nor like this')", UsageError, "^nor like this$"),
-                ("sys.exit(4)", PluginError, "^method 'mine' failed in fit: SystemExit: 4$"),
+                ("sys.exit(4)", PluginError, r"^method 'mine' failed in fit: SystemExit: 4 \(.*sys.exit\(4\)\)$"),
                 ("return 7", PluginError, "fit returned 7; expected a nubench Model"),
                 ("os._exit(3)", NubenchError, "'mine' ended without an answer, with exit code 3"),
                 ("return data.target_labels", PluginError, "method 'mine' reads the labels of target events"),
@@ -244,13 +248,21 @@ def test_sealed_or_not_a_training_gives_the_same_to_the_last_bit(
     ],
 )
 def test_how_a_training_fails_reaches_the_user_as_one_message(
-    source: Handout, tmp_path: Path, body: str, error: type[Exception], message: str
+    source: Handout,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    body: str,
+    error: type[Exception],
+    message: str,
 ) -> None:
     with _sealed(tmp_path, source, plugin(body)) as training:
         child = psutil.Process(training._process.pid)
         with pytest.raises(NubenchError, match=message) as raised:
             training.fit()
     assert type(raised.value) is error
+    # The traceback of what a method did not foresee is for its author; how the child ends is for nobody.
+    unforeseen = "failed in fit" in message
+    assert capfd.readouterr().err.count("Traceback") == unforeseen
     assert not child.is_running()
     assert list((tmp_path / "cache" / "trainings" / "one" / "handout").glob("*.safetensors")) == []
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from nubench.errors import DataError
 from nubench.leaderboard.boards import Board, Row, boards_of
+from nubench.leaderboard.shared import notes
 from nubench.results import Result
 from result_factory import as_version_1, make_result, result_content, with_bits
 
@@ -244,6 +245,10 @@ def test_the_same_events_are_compared_in_pairs_and_other_events_by_intervals_alo
     assert [board.paired(*board.rows) for board in (paired, unpaired)] == [True, False]
     assert [row.rank for row in paired.rows] == [1, 2]
     assert [row.rank for row in unpaired.rows] == [1, 1]
+    assert [any("very same test events" in note for note in notes(board)) for board in (paired, unpaired)] == [
+        False,
+        True,
+    ]
 
 
 def test_seeds_that_saw_other_events_leave_no_bootstrap() -> None:
@@ -344,3 +349,10 @@ def test_baselines_that_are_not_on_a_board_are_named() -> None:
     assert board_of(shape).missing_baselines == ("summary-features-minimum-subtracted",)
     subtracted = make_result("summary-features-minimum-subtracted", flat(0.74), backbone=None)
     assert board_of(shape, subtracted).missing_baselines == ()
+
+
+def test_a_row_of_another_budget_says_so() -> None:
+    (board,) = boards_of(
+        [make_result("supcon", config={"views": 160_000}), make_result("mine", config={"views": 8_000}, seed=1)]
+    )
+    assert sorted(row.label for row in board.rows) == ["mine (views=8000)", "supcon"]

@@ -40,14 +40,16 @@ def test_the_page_has_the_numbers_and_the_order() -> None:
     ranking, apart, *_ = tables_of(markdown_page(board))
     rows = [[cell.strip() for cell in row] for row in ranking]
     head, first, second = rows[:3]
-    titles = ["Mean over targets", "95% interval", "Places", "Worst point", "Change from nominal"]
+    titles = ["Mean over targets", "95% interval", "Places", "Worst point", "Change from nominal", "Area"]
     assert head == ["Rank", "Method", *titles, "nominal", "throw1", "throw2", "Seeds", "Read-out"]
     assert first[:3] == ["1", "supcon", "82.5 ± 0.0"]
-    assert first[7:] == ["90.0 ± 0.0", "85.0 ± 0.0", "80.0 ± 0.0", "3", "probe"]
+    # The strengths are 0, 1 and 2, and the accuracies at them 90, 85 and 80.
+    assert first[7] == "85.0 ± 0.0"
+    assert first[8:] == ["90.0 ± 0.0", "85.0 ± 0.0", "80.0 ± 0.0", "3", "probe"]
     interval = board.rows[1].interval
     between = f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
     assert second[:7] == ["2", "classifier", "62.0", between, "2", "54.0 at throw2", "-30.0"]
-    assert second[7:] == ["92.0", "70.0", "54.0", "1 of 3", "head"]
+    assert second[8:] == ["92.0", "70.0", "54.0", "1 of 3", "head"]
     assert [row[1] for row in rows[1:]] == ["supcon", "classifier", "summary-features"]
     assert [cell.strip() for cell in apart[1][:2]] == ["", "target-oracle"]
 
