@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nubench.containers import Events, Float32, Int64, LabelledEvents
-from nubench.errors import PluginError
+from nubench.errors import NubenchError, PluginError
 from nubench.evaluation.handout import Outputs, keyed_order
 from nubench.evaluation.predictions import PointPredictions
 from nubench.evaluation.probe import Probe, fit_probe
@@ -41,8 +41,15 @@ class FittedReadouts:
         """Fit the probe on what the model made of the source's training events, on a device.
 
         Raises:
+            NubenchError: when a class has no training events.
             PluginError: when the embeddings are not one row of finite numbers an event.
         """
+        missing = np.flatnonzero(np.bincount(labels, minlength=classes) == 0).tolist()
+        if missing:
+            raise NubenchError(
+                f"method {method!r} is scored on {classes} classes and needs training events of every class; of "
+                f"{len(labels)} there are classes without events: {missing}"
+            )
         embeddings = train.checked(method, len(labels), classes).embeddings
         if embeddings is None:
             return FittedReadouts(method, classes, None, None)
