@@ -28,7 +28,7 @@ from nubench.progress import Progress, SilentProgress
 
 Make = Callable[..., LabelledEvents]
 WRITES_INTO_PIPES = """
-for number in range(3, 20):
+for number in range(3, 500):
     try:
         os.write(number, b"[1, 2]\\n")
     except OSError:

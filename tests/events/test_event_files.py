@@ -248,7 +248,7 @@ def test_a_disk_that_fills_up_is_named_and_leaves_nothing(
         (lambda f: f.attrs.__setitem__("classes", 7), "unreadable"),
         (lambda f: f.attrs.__setitem__("parameters", "{"), "unreadable"),
         (lambda f: f.attrs.__setitem__("parameters", "[1]"), "parameters must be a JSON object"),
-        (lambda f: f.attrs.__setitem__("provenance", "[" * 50_000), "damaged"),
+        (lambda f: f.attrs.__setitem__("provenance", "[" * 50_000), "nested too deeply"),
         (lambda f: f.attrs.__setitem__("voxel_size_cm", 0.0), "voxel_size_cm must be a positive number; found 0"),
         (lambda f: f.__delitem__("coords"), "'coords' is missing"),
         (lambda f: f.__delitem__("truth/pdg"), "'truth/pdg' is missing"),
