@@ -65,7 +65,7 @@ def draw_along(axes: Axes, content: dict[str, Any], colour: Any) -> None:
     axes.fill_between(
         seen["views"], seen["worst"], seen["targets"], color=colour, alpha=0.15, label="down to the worst"
     )
-    axes.set(title=content["method"], xlabel="thousand event views", ylim=(15, 95))
+    axes.set(title=content["method"], xlabel="thousand event views", ylim=(0, 95))
 
 
 def main() -> None:
@@ -77,7 +77,7 @@ def main() -> None:
     figure = Figure(figsize=(3.4 * (len(found) + 1.3), 3.6), layout="constrained")
     first, *others = figure.subplots(1, len(found) + 1, width_ratios=[1.3, *[1] * len(found)])
     draw_against_nominal(first, found, colours)
-    first.legend(frameon=False, loc="lower left")
+    first.legend(frameon=False, loc="upper left")
     for axes, (method, content) in zip(others, found.items(), strict=True):
         draw_along(axes, content, colours[method])
         axes.legend(frameon=False, loc="lower left")
