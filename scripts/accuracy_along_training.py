@@ -13,7 +13,6 @@ brought to mean and spread of the source, from unlabelled target events, as ``mo
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -116,12 +115,11 @@ class _Sample:
             scores = made.log_probabilities if probe is None else probe.log_probabilities(_given(made.embeddings))
             return round(float(np.mean(_given(scores).argmax(axis=1) == labels)), 4)
 
-        found: Mapping[str, tuple[Events, Events, Int64]] = self._tests
         return {
             "views": views,
             "validation": accuracy(self._val.events, self._val.labels),
-            "accuracy": {point: accuracy(events, labels) for point, (events, _, labels) in found.items()},
-            "aligned": {point: accuracy(events, labels) for point, (_, events, labels) in found.items()},
+            "accuracy": {point: accuracy(events, labels) for point, (events, _, labels) in self._tests.items()},
+            "aligned": {point: accuracy(events, labels) for point, (_, events, labels) in self._tests.items()},
         }
 
 
