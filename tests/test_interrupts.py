@@ -5,10 +5,12 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
+from types import FunctionType
 
 import pytest
 
-from nubench.interrupts import SIGNALS, listening
+from nubench.interrupts import SIGNALS, Interrupted, listening
 
 PROGRAM = """
 import os, signal, sys
@@ -60,3 +62,60 @@ def test_a_context_gives_the_signals_back() -> None:
     with listening():
         assert len({signal.getsignal(number) for number in SIGNALS}) == 1
     assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+class _SignalsWhileItGoes:
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def __del__(self) -> None:
+        signal.raise_signal(self._number)
+        time.sleep(0.001)
+
+
+def _lose_a_signal(number: int) -> None:
+    left = _SignalsWhileItGoes(number)
+    del left
+    time.sleep(10)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_that_is_lost_in_a_destructor_comes_again(number: int, capfd: pytest.CaptureFixture[str]) -> None:
+    began = time.monotonic()
+    with pytest.raises(Interrupted), listening():
+        _lose_a_signal(number)
+    assert time.monotonic() - began < 5
+    assert capfd.readouterr().err == ""
+
+
+def test_other_errors_of_destructors_are_still_reported(capfd: pytest.CaptureFixture[str]) -> None:
+    class Fails:
+        def __del__(self) -> None:
+            raise ValueError("no good")
+
+    with listening():
+        left = Fails()
+        del left
+    assert "no good" in capfd.readouterr().err
+
+
+def test_a_callback_of_llvm_ends_before_a_signal_takes_effect() -> None:
+    ended: list[bool] = []
+
+    def callback() -> None:
+        signal.raise_signal(signal.SIGINT)
+        ended.append(True)
+        time.sleep(0.001)
+
+    # The same function as one of a module of that package.
+    within_llvm = FunctionType(
+        callback.__code__, {**globals(), "__name__": "llvmlite.binding"}, closure=callback.__closure__
+    )
+
+    def compile_something() -> None:
+        within_llvm()
+        time.sleep(10)
+
+    with pytest.raises(Interrupted), listening():
+        compile_something()
+    assert ended == [True]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
@@ -25,6 +27,11 @@ from nubench.cli.data import data_app
 from nubench.cli.studies import study_app
 from nubench.cli.value_names import with_value_names
 from nubench.errors import NubenchError
+from nubench.interrupts import listening
+
+_INTERRUPTED: Final = "nubench: interrupted; the same command goes on from here"
+#: As a shell has it: 128 and the number of SIGINT.
+_INTERRUPTED_CODE: Final = 130
 
 
 class _Commands(TyperGroup):
@@ -36,17 +43,28 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
-        try:
+        with _one_line():
             return super().invoke(ctx)
-        except NubenchError as error:
-            typer.echo(f"nubench: {error}", err=True)
-            raise typer.Exit(error.exit_code) from None
-        except OSError as error:
-            typer.echo(f"nubench: {error}", err=True)
-            raise typer.Exit(1) from None
-        except KeyboardInterrupt:
-            typer.echo("nubench: interrupted; the same command goes on from here", err=True)
-            raise typer.Exit(130) from None
+
+    def make_context(self, *arguments: Any, **named: Any) -> Any:
+        """Read the command line; it takes long enough for an interrupt to come meanwhile."""
+        with _one_line():
+            return super().make_context(*arguments, **named)
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    try:
+        yield
+    except NubenchError as error:
+        typer.echo(f"nubench: {error}", err=True)
+        raise typer.Exit(error.exit_code) from None
+    except OSError as error:
+        typer.echo(f"nubench: {error}", err=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        typer.echo(_INTERRUPTED, err=True)
+        raise typer.Exit(_INTERRUPTED_CODE) from None
 
 
 app = typer.Typer(
@@ -98,6 +116,19 @@ app.command()(selecting.select)
 app.command("data-efficiency")(probing.data_efficiency)
 
 
-def main() -> None:
-    """Entry point."""
-    app()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point.
+
+    Args:
+        arguments: the words after ``nubench``; those of the process when left out.
+
+    Raises:
+        SystemExit: always, with the exit code.
+    """
+    try:
+        with listening():
+            app(None if arguments is None else list(arguments))
+    except KeyboardInterrupt:
+        # It came before the command line was read: the commands themselves are still being put together.
+        typer.echo(_INTERRUPTED, err=True)
+        raise SystemExit(_INTERRUPTED_CODE) from None

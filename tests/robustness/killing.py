@@ -19,6 +19,7 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,7 +32,7 @@ from quick_world import command, open_world
 import nubench.running
 import nubench.training
 from nubench.acceleration import make_fabric
-from nubench.cli import app
+from nubench.cli import main as main_of_nubench
 from nubench.plugins import load_plugins
 from nubench.results import read_result
 from nubench.storage import sha256_of
@@ -156,6 +157,13 @@ class Attempt:
             code = 70
             try:
                 code = work()
+            except KeyboardInterrupt:
+                # It came between two commands, which is the business of whoever gives them.
+                code = INTERRUPTED
+                sys.stderr.write(LAST_LINE + "\n")
+            except BaseException:
+                # What no command caught belongs in the report.
+                traceback.print_exc()
             finally:
                 sys.stdout.flush()
                 os._exit(code)
@@ -187,9 +195,11 @@ def _commands(*, sealed: bool) -> Callable[[Path], int]:
 
 def _invoke(arguments: Sequence[str]) -> int:
     try:
-        app(list(arguments))
+        main_of_nubench(arguments)
     except SystemExit as ended:
         return int(ended.code or 0)
+    except KeyboardInterrupt as interrupt:
+        raise AssertionError("the command let an interrupt out") from interrupt
     return 0
 
 
