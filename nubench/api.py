@@ -19,12 +19,12 @@ from nubench.shifts import NOMINAL
 if TYPE_CHECKING:
     import pandas as pd
 
-    from nubench.cards import Card, Split
     from nubench.containers import Events, LabelledEvents
+    from nubench.datasets.cards import Card, Split
     from nubench.leaderboard.boards import Board, Row
-    from nubench.plugins import PluginRegistry
+    from nubench.plugins.registry import PluginRegistry
     from nubench.progress import Progress
-    from nubench.result_schema import Result
+    from nubench.results.schema import Result
     from nubench.shifts import Shift, ShiftPoint
 
 SourceSplit = Literal["train", "val"]
@@ -116,8 +116,8 @@ def load_events(
         DataError: when a file in the cache is damaged.
         NubenchError: when the simulation fails.
     """
-    from nubench.cards import SPLITS
-    from nubench.catalogue import card_called, open_dataset
+    from nubench.datasets.cards import SPLITS
+    from nubench.datasets.catalogue import card_called, open_dataset
 
     if split not in SPLITS:
         raise unknown_name("split", split, SPLITS)
@@ -179,8 +179,8 @@ def run(
             submitted; nothing was built or trained then.
         NubenchError: when something cannot go on; what was finished stays.
     """
-    from nubench.run_request import Request
-    from nubench.running import Runner
+    from nubench.runs.request import Request
+    from nubench.runs.runner import Runner
 
     wanted = _seeds(seeds)
     if leaderboards is not None and not sealed:
@@ -206,7 +206,7 @@ def listing(what: str, *, plugins: Files = (), cache: Path | str | None = None) 
     """
     import pandas as pd
 
-    from nubench.catalogue import known_cards
+    from nubench.datasets.catalogue import known_cards
     from nubench.listings import LISTINGS
 
     if what not in LISTINGS:
@@ -234,7 +234,7 @@ class Leaderboard:
             DataError: when the folder is missing, a file is no valid result, or two hold the same run.
         """
         from nubench.leaderboard.boards import boards_of
-        from nubench.results import SUBMISSIONS, load_results
+        from nubench.results.files import SUBMISSIONS, load_results
 
         return cls(boards_of(load_results(Path(directory) / SUBMISSIONS)))
 
@@ -318,7 +318,7 @@ def _line(board: Board, row: Row) -> tuple[Any, ...]:
 
 def _registry(plugins: Files) -> PluginRegistry:
     """The plugins that can be loaded; the others are named in a warning."""
-    from nubench.plugins import load_plugins
+    from nubench.plugins.discovery import load_plugins
 
     registry = load_plugins([Path(file) for file in plugins])
     for ask in (registry.methods, registry.detectors, registry.cards):
@@ -355,7 +355,7 @@ def _submit(runs: Sequence[str], registry: PluginRegistry, cache: Path, leaderbo
     """Check finished runs against their predictions, put them on the leaderboards, and write these anew."""
     from nubench.evaluation.recomputation import TruthSource
     from nubench.leaderboard.generate import generate_leaderboards
-    from nubench.submissions import run_file, submit
+    from nubench.results.submissions import run_file, submit
 
     metrics = [registered.thing for registered in registry.metrics()]
     truth = TruthSource(registry, cache)

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from nubench.storage import make_folder
+from nubench.storage.files import make_folder
 
 CACHE_VARIABLE: Final = "NUBENCH_CACHE"
 

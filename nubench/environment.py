@@ -10,14 +10,14 @@ import resource
 import subprocess
 import sys
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import ModuleType
 from typing import Final
 
 import psutil
 
 import nubench
-from nubench.result_schema import Environment
+from nubench.results.schema import Environment
 
 _PACKAGES: Final = ("torch", "numpy", "numba", "scikit-learn", "h5py", "calzone", "pluggy", "pydantic")
 # Parts of the package that cannot change a score.
@@ -28,20 +28,20 @@ _NOT_SCORING: Final = (
     "cli",
     "display",
     "environment.py",
-    "estimates.py",
-    "failures.py",
-    "grid.py",
     "importing",
     "launching",
     "leaderboard",
     "listings.py",
-    "plugin_checks.py",
-    "plugin_loading.py",
-    "plugins.py",
+    "plugins/checks.py",
+    "plugins/discovery.py",
+    "plugins/loading.py",
     "progress.py",
-    "result_json_schema.py",
+    "results/json_schema.py",
+    "results/submissions.py",
+    "runs/estimates.py",
+    "runs/failures.py",
+    "runs/grid.py",
     "studies",
-    "submissions.py",
 )
 
 
@@ -80,7 +80,7 @@ def code_digest(plugin: ModuleType) -> str:
     """
     digest = hashlib.sha256()
     root = Path(nubench.__file__).parent
-    files = [f for f in sorted(root.rglob("*.py")) if f.relative_to(root).parts[0] not in _NOT_SCORING]
+    files = [file for file in sorted(root.rglob("*.py")) if _may_change_scores(file.relative_to(root))]
     package = (plugin.__package__ or "").split(".")[0]
     if package and package not in ("nubench", "nubench_plugins"):
         # Anything in a stranger's package may be used; the reference methods are one file each.
@@ -90,6 +90,10 @@ def code_digest(plugin: ModuleType) -> str:
     for file in files:
         digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def _may_change_scores(file: PurePath) -> bool:
+    return not any(path.as_posix() in _NOT_SCORING for path in (file, *file.parents))
 
 
 def peak_memory_mb() -> float:

@@ -40,7 +40,7 @@ def register_detectors() -> Iterable[Detector]:  # type: ignore[empty-body]
 
 @hookspec
 def register_datasets() -> Iterable[Traversable]:  # type: ignore[empty-body]
-    """Return the data-set cards (TOML files) that this plugin brings, see :mod:`nubench.cards`."""
+    """Return the data-set cards (TOML files) that this plugin brings, see :mod:`nubench.datasets.cards`."""
 
 
 @hookspec

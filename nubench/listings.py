@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from nubench.cards import Card
-from nubench.plugins import PluginRegistry
+from nubench.datasets.cards import Card
+from nubench.plugins.registry import PluginRegistry
 from nubench.profiles import PROFILES
 from nubench.shifts import NOMINAL
 

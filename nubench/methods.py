@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from nubench.cards import Normalisation
 from nubench.containers import Events, Float32, Int64
+from nubench.datasets.cards import Normalisation
 from nubench.errors import PluginError, UsageError
 from nubench.progress import Progress
-from nubench.storage import make_folder
+from nubench.storage.files import make_folder
 
 if TYPE_CHECKING:
     import torch

@@ -41,7 +41,7 @@ from nubench.simulation.lartpc.fitting import FittedDetector, fit_detector
 from nubench.simulation.lartpc.scale import effective, scale_of
 from nubench.simulation.resimulation import Resimulator, draw_seed
 from nubench.sparse.batch import SparseBatch
-from nubench.storage import write_atomically
+from nubench.storage.files import write_atomically
 from nubench.training import NetworkModel, Step, train
 
 NOMINAL = LArTPCParameters()

@@ -30,8 +30,8 @@ from torch import nn
 import nubench
 from nubench.adaptation import AdaptationConfig, new_classifier, source_and_target
 from nubench.methods import Context, Method, TrainingView
-from nubench.network_model import validation_score
 from nubench.training import NetworkModel, Step, train
+from nubench.training.network_model import validation_score
 
 
 class DannConfig(AdaptationConfig):

@@ -26,7 +26,7 @@ import nubench
 from nubench.adaptation import AdaptationConfig, joined, train_source_classifier, with_views
 from nubench.backbone import Backbone, GlobalResponseNorm
 from nubench.methods import Context, Method, TrainingView
-from nubench.storage import make_folder
+from nubench.storage.files import make_folder
 from nubench.training import NetworkModel, Step, train
 
 

@@ -36,7 +36,7 @@ from nubench.adaptation import (
 from nubench.containers import Events, Float32, Int64
 from nubench.methods import Context, Method, TrainingView
 from nubench.sparse.batch import concatenate
-from nubench.storage import make_folder
+from nubench.storage.files import make_folder
 from nubench.training import NetworkModel, Step, TrainingRecord, train
 
 

@@ -20,16 +20,17 @@ import numpy as np
 import typer
 
 from nubench.cache import cache_folder
-from nubench.checkpoints import snapshot_folders
 from nubench.containers import Events, Int64, LabelledEvents
 from nubench.environment import git_revision
 from nubench.evaluation.handout import Outputs
 from nubench.evaluation.labels import load_labelled
 from nubench.evaluation.probe import fit_probe
-from nubench.plugins import load_plugins
+from nubench.plugins.discovery import load_plugins
 from nubench.progress import ConsoleProgress
-from nubench.running import Request, Runner
-from nubench.storage import write_atomically
+from nubench.runs.request import Request
+from nubench.runs.runner import Runner
+from nubench.storage.files import write_atomically
+from nubench.training.checkpoints import snapshot_folders
 from nubench_plugins.alignment import moment_map
 
 PROBE_EVENTS, MOMENT_EVENTS, TEST_EVENTS = 8000, 5000, 1500

@@ -26,7 +26,7 @@ import typer
 
 from nubench.cache import cache_folder
 from nubench.errors import NubenchError
-from nubench.storage import make_folder, write_atomically
+from nubench.storage.files import make_folder, write_atomically
 
 NAME, VERSION = "MinkowskiEngine", "0.5.4"
 SHA256 = "b1879c00d0b0b1d30ba622cce239886a7e3c78ee9da1064cdfe2f64c2ab15f94"

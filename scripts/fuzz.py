@@ -19,15 +19,15 @@ from typing import Any
 import atheris  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
 with atheris.instrument_imports(include=["nubench"]):
-    from nubench.cards import read_card
-    from nubench.checked_tensors import read_arrays
+    from nubench.datasets.cards import read_card
     from nubench.errors import NubenchError
     from nubench.evaluation.predictions import read_predictions
     from nubench.events.event_files import read_events
     from nubench.importing.archives import unpack
     from nubench.importing.safe_loading import load_arrays
     from nubench.importing.segments import read_segments
-    from nubench.results import read_result
+    from nubench.results.files import read_result
+    from nubench.storage.checked_tensors import read_arrays
     from nubench.studies.study_file import read_study
 
 #: What is read, and the name of the file that it is read from.

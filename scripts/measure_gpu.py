@@ -29,11 +29,11 @@ from nubench.backbone import Backbone, build_backbone, forward_flops, number_of_
 from nubench.backbone_designs import reference_events
 from nubench.containers import Events, Int64
 from nubench.environment import peak_memory_mb
-from nubench.prefetch import Prefetcher, ready_batches
 from nubench.sparse.batch import SparseBatch
 from nubench.sparse.compilation_triton import triton_usable
 from nubench.sparse.coordinates import build_pyramid
-from nubench.storage import write_atomically
+from nubench.storage.files import write_atomically
+from nubench.training.prefetch import Prefetcher, ready_batches
 
 CLASSES = 5
 PROFILED_STEPS, REPEATS, WARM_UP = 3, 3, 3

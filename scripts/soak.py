@@ -26,10 +26,10 @@ import numpy as np
 import psutil
 
 from nubench.cache import cache_folder
-from nubench.plugins import load_plugins
+from nubench.plugins.discovery import load_plugins
 from nubench.progress import SilentProgress
-from nubench.run_request import Request
-from nubench.running import Runner
+from nubench.runs.request import Request
+from nubench.runs.runner import Runner
 
 WARM_UP = 3
 

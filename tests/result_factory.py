@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from nubench.result_bits import pack
-from nubench.result_schema import Result
+from nubench.results.bits import pack
+from nubench.results.schema import Result
 
 CLASSES = ("electron", "photon", "muon")
 EVENTS = 3000

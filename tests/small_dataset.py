@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 from scipy.special import log_softmax
 
-from nubench.cards import Card, Imported, ParticleClass, Sizes, read_card
-from nubench.catalogue import open_dataset
 from nubench.containers import LabelledEvents
-from nubench.datasets import Dataset
+from nubench.datasets.cards import Card, Imported, ParticleClass, Sizes, read_card
+from nubench.datasets.catalogue import open_dataset
+from nubench.datasets.dataset import Dataset
 from nubench.evaluation.metrics import Metric
 from nubench.evaluation.predictions import PointPredictions, write_predictions
 from nubench.evaluation.rescoring import TestEvents, readouts_from
-from nubench.plugins import PluginRegistry
-from nubench.result_bits import pack
-from nubench.result_schema import Result
-from nubench.results import write_result
+from nubench.plugins.registry import PluginRegistry
+from nubench.results.bits import pack
+from nubench.results.files import write_result
+from nubench.results.schema import Result
 from nubench.shifts import Shift, ShiftPoint
 from result_factory import result_content
 

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 import nubench
-from nubench import builtin, profiles
+from nubench import profiles
+from nubench.plugins import builtin
 
 SIZES = {"train": 40, "val": 3, "adapt": 3, "test": 4}
 VIEWS, BATCH = 256, 32

@@ -16,7 +16,7 @@ import nubench
 from nubench.cache import cache_folder
 from nubench.containers import Events, LabelledEvents
 from nubench.errors import DataError, UsageError
-from nubench.results import submission_path, write_result
+from nubench.results.files import submission_path, write_result
 from result_factory import make_result
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from nubench.results import load_results
+from nubench.results.files import load_results
 
 
 def nubench(*arguments: str | Path, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -187,7 +187,7 @@ def test_an_installed_copy_works_from_any_folder(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    code = "import nubench, json, sys; from nubench.plugins import load_plugins; r = load_plugins();"
+    code = "import nubench, json, sys; from nubench.plugins.discovery import load_plugins; r = load_plugins();"
     code += "print(json.dumps([nubench.__file__, [m.name for m in r.methods()], [c.name for c in r.cards()]]))"
     found = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=elsewhere, check=True,

@@ -26,16 +26,16 @@ import yaml
 
 from nubench import hookspecs
 from nubench.backbone import BACKBONE_PRESETS, build_backbone, number_of_parameters
-from nubench.cards import SPLITS, Card, Normalisation, read_card
 from nubench.cli import app
 from nubench.containers import LabelledEvents
+from nubench.datasets.cards import SPLITS, Card, Normalisation, read_card
 from nubench.evaluation.scoring import Evaluator
 from nubench.events.store import EventAttributes, write_events
 from nubench.methods import Context, Method, TrainingConfig, TrainingView
-from nubench.plugins import load_plugins
+from nubench.plugins.discovery import load_plugins
 from nubench.profiles import PROFILES
 from nubench.progress import SilentProgress
-from nubench.running import make_config
+from nubench.runs.request import make_config
 from nubench.simulation.lartpc import TABLE_I, LArTPCParameters, draw_throw
 from nubench.simulation.scintillator import ScintillatorParameters
 from pages import FENCE, OTHER_COMMANDS, PAGES, ROOT, blocks, commands, names_of_commands, runnable

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from nubench.cli import app
 from nubench.containers import LabelledEvents
 from nubench.events.store import EventAttributes, write_events
-from nubench.results import submission_path, write_result
+from nubench.results.files import submission_path, write_result
 from pages import ROOT, Block, blocks, commands_in, names_of_commands, runnable
 from result_factory import make_result
 from small_world import foreign_files, shrink

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from nubench import hookspecs
-from nubench.plugin_checks import KINDS
-from nubench.plugins import PluginRegistry, load_plugins
+from nubench.plugins.checks import KINDS
+from nubench.plugins.discovery import load_plugins
+from nubench.plugins.registry import PluginRegistry
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
@@ -66,7 +67,7 @@ def test_every_example_of_the_page_loads(documented: PluginRegistry) -> None:
 @pytest.mark.parametrize("name", HOOKS)
 def test_every_hook_is_used_by_the_project(name: str) -> None:
     """By nubench itself, by a reference plugin, or by an example package, which test_examples.py installs and runs."""
-    files = [ROOT / "nubench" / "builtin.py", *(ROOT / "plugins").glob("*.py"), *ROOT.glob("examples/*/src/**/*.py")]
+    files = [ROOT / "nubench" / "plugins" / "builtin.py", *(ROOT / "plugins").glob("*.py"), *ROOT.glob("examples/*/src/**/*.py")]
     used = [file for file in files if name in _functions(file)]
     assert used, f"no plugin of the project implements {name}"
 

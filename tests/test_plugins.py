@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nubench.catalogue import card_called, find_card, known_cards
+from nubench.datasets.catalogue import card_called, find_card, known_cards
 from nubench.errors import UsageError
 from nubench.listings import LISTINGS
-from nubench.plugins import load_plugins
+from nubench.plugins.discovery import load_plugins
 from nubench.progress import SilentProgress
-from nubench.running import Request, Runner
+from nubench.runs.request import Request
+from nubench.runs.runner import Runner
 
 GOOD = """
 import nubench

@@ -15,7 +15,7 @@ from nubench.authoring.trial import Trial
 from nubench.authoring.verdicts import CheckFailedError, CheckSkippedError
 from nubench.errors import UsageError
 from nubench.methods import Method
-from nubench.plugin_loading import reason_of
+from nubench.plugins.loading import reason_of
 
 SECONDS: Final = 55.0
 

@@ -19,7 +19,7 @@ from nubench.profiles import PROFILES
 
 def check_config(trial: Trial) -> str:
     """The settings are a model of pydantic's that refuses what it does not know, for every profile."""
-    from nubench.running import make_config
+    from nubench.runs.request import make_config
 
     config = trial.method.Config
     if not (isinstance(config, type) and issubclass(config, MethodConfig)):
@@ -55,7 +55,7 @@ def check_fit(trial: Trial) -> str:
     if not isinstance(fitted.model, Model):
         raise CheckFailedError(
             f"fit returned {type(fitted.model).__name__}",
-            "return a nubench.methods.Model, such as nubench.training.NetworkModel",
+            "return a nubench.methods.Model, such as nubench.training.loop.NetworkModel",
         )
     return f"{len(trial.train.labels)} events, {fitted.steps} steps reported"
 
@@ -149,7 +149,7 @@ def check_events(trial: Trial) -> str:
 
 def check_record(trial: Trial) -> str:
     """What the model says of itself can be written into a result."""
-    from nubench.result_schema import Progress, Training
+    from nubench.results.schema import Progress, Training
 
     model = trial.fitted.model
     for name in ("number_of_parameters", "backbone_parameters"):

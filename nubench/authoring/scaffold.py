@@ -11,8 +11,8 @@ from pathlib import Path
 from string import Template
 
 from nubench.errors import UsageError
-from nubench.plugins import PluginRegistry
-from nubench.storage import write_atomically
+from nubench.plugins.registry import PluginRegistry
+from nubench.storage.files import write_atomically
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from nubench.cards import Normalisation
 from nubench.containers import Deposits, Events, Int64
+from nubench.datasets.cards import Normalisation
 
 if TYPE_CHECKING:
     from nubench.simulation.resimulation import Resimulator

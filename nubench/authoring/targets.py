@@ -7,7 +7,8 @@ from pathlib import Path
 from nubench.authoring.checking import CheckResult
 from nubench.errors import UsageError, unknown_name
 from nubench.methods import Method
-from nubench.plugins import FILE_DISTRIBUTION, PluginRegistry, Registered, load_plugins
+from nubench.plugins.discovery import load_plugins
+from nubench.plugins.registry import FILE_DISTRIBUTION, PluginRegistry, Registered
 
 _PROVES = "nubench can load it and ask it for its methods"
 _ADVICE = (

@@ -119,7 +119,7 @@ class Trial:
     """
 
     def __init__(self, method: type[Method], settings: Mapping[str, Any], folder: Path) -> None:
-        from nubench.running import make_config
+        from nubench.runs.request import make_config
 
         budget = {name: value for name, value in SMALL_BUDGET.items() if name in method.Config.model_fields}
         self.method = method
@@ -184,7 +184,7 @@ class Trial:
         start, processor, memory = time.perf_counter(), time.process_time(), peak_memory_mb()
         try:
             # A checkpoint after every step, so that an interrupted training has one to go on from.
-            with patch("nubench.training.CHECKPOINT_INTERVAL_SECONDS", 0.0):
+            with patch("nubench.training.loop.CHECKPOINT_INTERVAL_SECONDS", 0.0):
                 model = self.method(self.config).fit(view, context)
         finally:
             self.reads |= view.reads

@@ -33,7 +33,7 @@ def new(
 ) -> None:
     """Write a method that runs as it is, to be changed into yours."""
     from nubench.authoring.scaffold import new_method
-    from nubench.plugins import load_plugins
+    from nubench.plugins.discovery import load_plugins
 
     written = new_method(name, folder, load_plugins(), package=package, force=force)
     console = make_console()
@@ -81,9 +81,9 @@ def plugins(
     from rich.table import Table
     from rich.text import Text
 
-    from nubench.catalogue import known_cards
-    from nubench.plugin_loading import ALLOW_LIST_VARIABLE
-    from nubench.plugins import load_plugins
+    from nubench.datasets.catalogue import known_cards
+    from nubench.plugins.discovery import load_plugins
+    from nubench.plugins.loading import ALLOW_LIST_VARIABLE
 
     console = make_console()
     registry = load_plugins(plugin)
@@ -111,7 +111,7 @@ def plugins(
 
 
 def _count(hook: str, number: int) -> str:
-    from nubench.plugin_checks import KINDS
+    from nubench.plugins.checks import KINDS
 
     return f"{number} {KINDS[hook].noun}{'' if number == 1 else 's'}"
 

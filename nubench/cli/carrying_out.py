@@ -17,11 +17,11 @@ from nubench.interrupts import listening
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from nubench.failures import FailureBook, RememberingProgress
-    from nubench.grid import Cell, Outcome, Planned, State
-    from nubench.plugins import PluginRegistry
-    from nubench.result_schema import Result
-    from nubench.run_request import Request
+    from nubench.plugins.registry import PluginRegistry
+    from nubench.results.schema import Result
+    from nubench.runs.failures import FailureBook, RememberingProgress
+    from nubench.runs.grid import Cell, Outcome, Planned, State
+    from nubench.runs.request import Request
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,9 @@ class Grid:
         Raises:
             UsageError: when a name does not exist or a setting cannot be accepted.
         """
-        from nubench.failures import FailureBook, RememberingProgress
-        from nubench.grid import open_grid, plan, states_to_run
         from nubench.progress import ConsoleProgress
+        from nubench.runs.failures import FailureBook, RememberingProgress
+        from nubench.runs.grid import open_grid, plan, states_to_run
 
         progress, book = RememberingProgress(ConsoleProgress(console)), FailureBook(cache)
         cells = [
@@ -92,7 +92,7 @@ class Grid:
 
     def build_data(self) -> None:
         """Build the data of every cell, and nothing else."""
-        from nubench.running import Runner
+        from nubench.runs.runner import Runner
 
         for runner in {id(one.cell.runner): one.cell.runner for one in self.planned}.values():
             assert isinstance(runner, Runner)
@@ -108,7 +108,7 @@ def carry_out(grid: Grid, how: LaunchOptions, plugins: Sequence[Path]) -> None:
         NubenchError: when the disk cannot hold what is about to be written, or nothing can be submitted.
     """
     from nubench.cli.submitting import check_leaderboards
-    from nubench.grid import plan
+    from nubench.runs.grid import plan
 
     check_leaderboards(grid.leaderboards)
     outlook = grid.outlook()
@@ -142,8 +142,8 @@ def _launch(grid: Grid, how: LaunchOptions, plugins: Sequence[Path], *, build_da
 
 def _run(grid: Grid) -> list[Outcome]:
     from nubench.cli.submitting import Submitter
-    from nubench.grid import run_grid
-    from nubench.submissions import run_file
+    from nubench.results.submissions import run_file
+    from nubench.runs.grid import run_grid
 
     submitter = Submitter(grid.registry, grid.cache, grid.leaderboards)
 

@@ -21,7 +21,7 @@ from nubench.errors import NubenchError, UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from nubench.datasets import Dataset
+    from nubench.datasets.dataset import Dataset
 
 data_app = typer.Typer(
     no_args_is_help=True, help="Build, check, repair and remove data sets in the cache.", rich_markup_mode=None
@@ -33,7 +33,7 @@ def data_list(cache: CacheOption = None) -> None:
     """Show the data sets in the cache, built and imported, with their size."""
     from rich.table import Table
 
-    from nubench.dataset_files import IMPORTED_FOLDER
+    from nubench.datasets.files import IMPORTED_FOLDER
 
     folder = cache_folder(cache)
     kinds = ("data", IMPORTED_FOLDER)
@@ -61,7 +61,7 @@ def data_build(
     processes: ProcessesOption = None,
 ) -> None:
     """Build every split of a data set at every point; what is there already is kept."""
-    from nubench.cards import SPLITS
+    from nubench.datasets.cards import SPLITS
     from nubench.progress import ConsoleProgress
     from nubench.shifts import NOMINAL
 
@@ -123,7 +123,7 @@ def data_repair(
     """Check every finished file of a data set, remove those that are broken, and make them anew."""
     from collections import Counter
 
-    from nubench.dataset_repair import repair
+    from nubench.datasets.repair import repair
     from nubench.progress import ConsoleProgress
 
     dataset = dataset_called(name, profile, plugin, cache, processes)

@@ -13,7 +13,7 @@ from nubench.cli.options import CacheOption, PluginOption, load_registry, make_c
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from nubench.datasets import Dataset
+    from nubench.datasets.dataset import Dataset
     from nubench.importing.plans import ImportPlan
 
 FractionsOption = Annotated[

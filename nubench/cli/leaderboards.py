@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from nubench.leaderboard.boards import Board
-    from nubench.result_schema import Result
+    from nubench.results.schema import Result
 
 # Columns of a table in the terminal: of all that stands beside the points, and of one point.
 _WIDTH_WITHOUT_POINTS = 60
@@ -74,7 +74,7 @@ def compare(
 
 def print_boards(console: Console, leaderboards: Path, results: Sequence[Result]) -> None:
     """Print the boards on which some results stand, with all their rows."""
-    from nubench.results import canonical, experiment
+    from nubench.results.files import canonical, experiment
 
     wanted = {canonical(experiment(result)) for result in results}
     _print(
@@ -90,7 +90,7 @@ def print_boards(console: Console, leaderboards: Path, results: Sequence[Result]
 
 def _boards_of(leaderboards: Path) -> tuple[Board, ...]:
     from nubench.leaderboard.boards import boards_of
-    from nubench.results import SUBMISSIONS, load_results
+    from nubench.results.files import SUBMISSIONS, load_results
 
     submissions = leaderboards / SUBMISSIONS
     if not submissions.is_dir():

@@ -15,9 +15,9 @@ from nubench.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from nubench.cards import Card
-    from nubench.datasets import Dataset
-    from nubench.plugins import PluginRegistry
+    from nubench.datasets.cards import Card
+    from nubench.datasets.dataset import Dataset
+    from nubench.plugins.registry import PluginRegistry
     from nubench.shifts import Shift
 
 PluginOption = Annotated[
@@ -44,7 +44,7 @@ def make_console() -> Console:
 
 def load_registry(files: list[Path]) -> PluginRegistry:
     """Find the plugins; those that fail are named on stderr and skipped."""
-    from nubench.plugins import load_plugins
+    from nubench.plugins.discovery import load_plugins
 
     registry = load_plugins(files)
     for failure in registry.failures:
@@ -71,7 +71,7 @@ def dataset_called(
     name: str, profile: str, files: list[Path], cache: Path | None, processes: int | None, shift: str | None = None
 ) -> Dataset:
     """Open a data set of a plugin or an imported one; of a shift ``distribution:name``, its card has that one."""
-    from nubench.catalogue import card_called, find_card, open_dataset
+    from nubench.datasets.catalogue import card_called, find_card, open_dataset
 
     registry, folder = load_registry(files), cache_folder(cache)
     card = find_card(registry, folder, name, shift) if shift else card_called(registry, folder, name)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from nubench.estimates import DataToBuild, Estimate
-    from nubench.grid import Planned, State
+    from nubench.runs.estimates import DataToBuild, Estimate
+    from nubench.runs.grid import Planned, State
 
 #: A prediction file and a result of a run take less.
 _BYTES_OF_A_RUN = 20_000_000
@@ -42,8 +42,8 @@ class Outlook:
     @classmethod
     def of(cls, planned: Sequence[Planned], states: frozenset[State], cache: Path) -> Outlook:
         """Look at runs like these in the cache, and at the data that are there; nothing is written."""
-        from nubench.estimates import Estimator, data_to_build, work_of
-        from nubench.running import Runner
+        from nubench.runs.estimates import Estimator, data_to_build, work_of
+        from nubench.runs.runner import Runner
 
         estimator = Estimator(cache)
         estimates, runners = [], {}

@@ -27,7 +27,7 @@ def data_plot(
     """Plot charge spectra, hits and dropped events of the test events that are built, one page a shift."""
     from nubench.display.dataset_page import draw_page
     from nubench.display.summaries import summarise_shift
-    from nubench.storage import write_atomically
+    from nubench.storage.files import write_atomically
 
     dataset = dataset_called(name, profile, plugin, cache, None, shift)
     console = make_console()

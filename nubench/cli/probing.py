@@ -32,8 +32,8 @@ def data_efficiency(
     counts = None if labels is None else _counts(labels)
     from nubench.evaluation.cached_embeddings import load_run
     from nubench.evaluation.data_efficiency import joint_curve
-    from nubench.run_request import choose_device
-    from nubench.storage import write_atomically
+    from nubench.runs.request import choose_device
+    from nubench.storage.files import write_atomically
 
     found = load_run(run, cache_folder(cache), load_registry(plugin))
     curve = joint_curve(found.networks, counts, repeats=repeats, seed=seed, device=choose_device(device))

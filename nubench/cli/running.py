@@ -69,8 +69,8 @@ def run(
     """Build the data, train methods, score them at every point of a shift, and update the leaderboard."""
     from nubench.cli.carrying_out import Grid, carry_out
     from nubench.cli.planning import print_outlook
-    from nubench.grid import requests_of, states_to_run
-    from nubench.run_request import Request
+    from nubench.runs.grid import requests_of, states_to_run
+    from nubench.runs.request import Request
 
     if only_missing and retry_failed:
         raise UsageError("--only-missing and --retry-failed exclude each other; without both, everything is run")
@@ -108,7 +108,7 @@ def list_(
     """Show what exists."""
     from rich.table import Table
 
-    from nubench.catalogue import known_cards
+    from nubench.datasets.catalogue import known_cards
     from nubench.listings import LISTINGS
 
     if what not in LISTINGS:

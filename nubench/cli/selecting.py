@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from nubench.evaluation.selection import Selection
     from nubench.evaluation.selectors import Selector
-    from nubench.plugins import PluginRegistry
+    from nubench.plugins.registry import PluginRegistry
     from nubench.progress import Progress
-    from nubench.running import Runner
+    from nubench.runs.runner import Runner
 
 
 def select(
@@ -55,8 +55,9 @@ def _runner(
     run: str, registry: PluginRegistry, cache: Path, progress: Progress, processes: int | None
 ) -> tuple[Runner, int]:
     """The runner that made a result in the cache, and the seed."""
-    from nubench.results import read_result
-    from nubench.running import Request, Runner
+    from nubench.results.files import read_result
+    from nubench.runs.request import Request
+    from nubench.runs.runner import Runner
 
     files = {file.stem: file for file in sorted((cache / "results").glob("*.json"))}
     if run not in files:

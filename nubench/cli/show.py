@@ -57,7 +57,7 @@ def show(
         _write(_from_file(event, file, plugin), out, file.stem)
         return
 
-    from nubench.catalogue import find_card, open_dataset
+    from nubench.datasets.catalogue import find_card, open_dataset
     from nubench.display.loading import load_view
     from nubench.display.selection import choose_event, choose_point
     from nubench.profiles import profile_called
@@ -86,7 +86,7 @@ def _from_file(event: int, file: Path, plugin: list[Path]) -> EventView:
 def _write(view: EventView, folder: Path, name: str) -> None:
     from nubench.display.event3d import draw_event_page
     from nubench.display.event_png import draw_event
-    from nubench.storage import write_atomically
+    from nubench.storage.files import write_atomically
 
     stem = folder / f"event-{name}-{view.particle.event_id}"
     page, picture = Path(f"{stem}.html"), Path(f"{stem}.png")

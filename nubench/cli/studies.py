@@ -20,8 +20,8 @@ from nubench.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from nubench.plugins import PluginRegistry
-    from nubench.run_request import Request
+    from nubench.plugins.registry import PluginRegistry
+    from nubench.runs.request import Request
     from nubench.studies.collected import CellResult
     from nubench.studies.study_file import Study
 
@@ -121,7 +121,7 @@ def study_report(
     cache: CacheOption = None,
 ) -> None:
     """Draw the figures of a study from what is on the leaderboard, and say what is missing."""
-    from nubench.storage import write_atomically
+    from nubench.storage.files import write_atomically
     from nubench.studies.collected import Collection
     from nubench.studies.grid_of_study import requests_of
     from nubench.studies.report import FigureReport, report_files

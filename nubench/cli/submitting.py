@@ -20,8 +20,8 @@ from nubench.cli.options import (
 from nubench.errors import NubenchError, UsageError
 
 if TYPE_CHECKING:
-    from nubench.plugins import PluginRegistry
-    from nubench.result_schema import Result
+    from nubench.plugins.registry import PluginRegistry
+    from nubench.results.schema import Result
 
 _STYLES = {"ok": "green", "different": "bold red", "invalid": "bold red", "not at hand": "yellow"}
 
@@ -46,8 +46,8 @@ class Submitter:
         self._written: list[Path] = []
 
     def submit(self, run: Path) -> Path:
-        """Check a run and put it among the submissions; see :func:`nubench.submissions.submit`."""
-        from nubench.submissions import submit
+        """Check a run and put it among the submissions; see :func:`nubench.results.submissions.submit`."""
+        from nubench.results.submissions import submit
 
         path = submit(run, self._leaderboards, self._truth, self._metrics, unsealed=self._unsealed)
         self._written.append(path)
@@ -67,7 +67,7 @@ class Submitter:
     @property
     def results(self) -> list[Result]:
         """What was submitted."""
-        from nubench.results import read_result
+        from nubench.results.files import read_result
 
         return [read_result(path) for path in dict.fromkeys(self._written)]
 
@@ -79,8 +79,8 @@ def check_leaderboards(leaderboards: Path) -> None:
         UsageError: when the folder cannot be written to.
         DataError: when a submission is no valid result.
     """
-    from nubench.results import SUBMISSIONS, load_results
-    from nubench.storage import make_folder
+    from nubench.results.files import SUBMISSIONS, load_results
+    from nubench.storage.files import make_folder
 
     make_folder(leaderboards / SUBMISSIONS)
     if not os.access(leaderboards / SUBMISSIONS, os.W_OK):
@@ -102,7 +102,7 @@ def submit(
     cache: CacheOption = None,
 ) -> None:
     """Compute finished runs again from their predictions, and put them on the leaderboards when nothing differs."""
-    from nubench.submissions import find_run, runs_to_submit
+    from nubench.results.submissions import find_run, runs_to_submit
 
     if every == bool(runs):
         raise UsageError("name the runs to submit, or give --all for every finished run in the cache")
@@ -150,8 +150,8 @@ def verify(
     from rich.text import Text
 
     from nubench.evaluation.recomputation import TruthSource
-    from nubench.submissions import PREDICTIONS
-    from nubench.submissions import verify as verify_submissions
+    from nubench.results.submissions import PREDICTIONS
+    from nubench.results.submissions import verify as verify_submissions
 
     for given in predictions:
         if not given.is_dir():
@@ -176,6 +176,6 @@ def verify(
 
 def schema() -> None:
     """Print the JSON Schema of result files."""
-    from nubench.result_json_schema import schema_text
+    from nubench.results.json_schema import schema_text
 
     typer.echo(schema_text(), nl=False)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nubench.cards import Split
 from nubench.containers import LabelledEvents
-from nubench.datasets import FIRST_EVENT_ID, Dataset
+from nubench.datasets.cards import Split
+from nubench.datasets.dataset import FIRST_EVENT_ID, Dataset
 from nubench.detectors import Detector
 from nubench.display.views import EventView, Hits, Particle, Readout, find_hits, find_particle
 from nubench.errors import UsageError

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from nubench.cards import SPLITS, Card, Split
-from nubench.datasets import FIRST_EVENT_ID
+from nubench.datasets.cards import SPLITS, Card, Split
+from nubench.datasets.dataset import FIRST_EVENT_ID
 from nubench.errors import UsageError, unknown_name
 from nubench.shifts import NOMINAL, Shift, ShiftPoint
 
@@ -24,7 +24,7 @@ def choose_event(card: Card, profile: str, number: int, split: str | None) -> tu
 
     Example:
         >>> from importlib.resources import files
-        >>> from nubench.cards import read_card
+        >>> from nubench.datasets.cards import read_card
         >>> card = read_card(files("nubench_datasets") / "lartpc.toml")
         >>> choose_event(card, "smoke", 12, None), choose_event(card, "smoke", 2_000_000_007, None)
         (('test', 3000000012), ('adapt', 2000000007))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from nubench.cards import Split
-from nubench.datasets import Dataset
+from nubench.datasets.cards import Split
+from nubench.datasets.dataset import Dataset
 from nubench.display.dataset_page import DatasetPage, sorted_by_strength
 from nubench.display.spectra import PointSummary, summarise
 from nubench.errors import DataError

@@ -20,9 +20,9 @@ from scipy.stats import binom
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-from nubench.cards import SPLITS, Split
 from nubench.containers import Events, Float64, Int64, LabelledEvents, Primaries
-from nubench.datasets import FIRST_EVENT_ID, Dataset
+from nubench.datasets.cards import SPLITS, Split
+from nubench.datasets.dataset import FIRST_EVENT_ID, Dataset
 from nubench.evaluation.handout import KEY_SIZE, keyed_order
 from nubench.evaluation.labels import load_labelled
 from nubench.shifts import NOMINAL, ShiftPoint

@@ -12,8 +12,8 @@ from nubench.evaluation.data_efficiency import Labelled, Network
 from nubench.evaluation.embeddings import EMBEDDINGS_FOLDER, Embedded, read_embeddings
 
 if TYPE_CHECKING:
-    from nubench.plugins import PluginRegistry
-    from nubench.result_schema import Result
+    from nubench.plugins.registry import PluginRegistry
+    from nubench.results.schema import Result
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ def load_run(run: str, cache: Path, registry: PluginRegistry) -> RunEmbeddings:
         UsageError: when the cache has no such run; the message says which it has.
         DataError: when the run has no embeddings, or they are of other events than the data set has now.
     """
-    from nubench.catalogue import card_called, open_dataset
+    from nubench.datasets.catalogue import card_called, open_dataset
     from nubench.evaluation.labels import load_labels
-    from nubench.results import read_result
+    from nubench.results.files import read_result
 
     result = read_result(_result_file(run, cache))
     parts = read_embeddings(_embeddings_file(run, cache))

@@ -15,9 +15,9 @@ from typing import Final
 
 import numpy as np
 
-from nubench.checked_tensors import read_arrays, write_arrays
 from nubench.containers import Float32, Int64
 from nubench.errors import DataError
+from nubench.storage.checked_tensors import read_arrays, write_arrays
 
 #: Below the cache: ``embeddings/<key of the run>.safetensors``.
 EMBEDDINGS_FOLDER: Final = "embeddings"
@@ -84,7 +84,7 @@ def write_embeddings(path: Path, parts: Mapping[str, Embedded]) -> None:
 
     Raises:
         ValueError: when a name is not accepted, or the parts differ in D.
-        NubenchError: when it cannot be written; see :func:`nubench.storage.write_atomically`.
+        NubenchError: when it cannot be written; see :func:`nubench.storage.files.write_atomically`.
     """
     for name in parts:
         _check_name(name)

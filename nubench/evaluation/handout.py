@@ -14,9 +14,9 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from nubench.checked_tensors import read_arrays, write_arrays
 from nubench.containers import Deposits, Events, Float32, Int64
 from nubench.errors import DataError, PluginError
+from nubench.storage.checked_tensors import read_arrays, write_arrays
 
 #: Bytes of the secret key that decides the order in which test events are handed over.
 KEY_SIZE: Final = 16

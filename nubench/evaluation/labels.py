@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nubench.cards import Split
 from nubench.containers import LabelledEvents
-from nubench.dataset_files import MANIFEST_FILE, labels_of
-from nubench.datasets import HIDDEN_SPLITS, Dataset
+from nubench.datasets.cards import Split
+from nubench.datasets.dataset import HIDDEN_SPLITS, Dataset
+from nubench.datasets.files import MANIFEST_FILE, labels_of
 from nubench.errors import DataError
 from nubench.events.label_files import Labels, read_labels
 from nubench.events.store import holds_labels, read_events, read_voxels

@@ -21,8 +21,8 @@ from safetensors.numpy import save
 from nubench.containers import Float32, Int64
 from nubench.errors import DataError
 from nubench.evaluation.metrics import check_predictions
-from nubench.result_schema import Name, ReadoutName
-from nubench.storage import explained_failures, write_atomically
+from nubench.results.schema import Name, ReadoutName
+from nubench.storage.files import explained_failures, write_atomically
 
 #: The largest file that is read: ten million predictions of 20 classes by two read-outs fit.
 MOST_BYTES: Final = 2 * 2**30
@@ -88,7 +88,7 @@ def write_predictions(path: Path, predictions: Mapping[str, PointPredictions]) -
 
     Raises:
         ValueError: when there is no point, or the name of one is not accepted.
-        NubenchError: when it cannot be written; see :func:`nubench.storage.write_atomically`.
+        NubenchError: when it cannot be written; see :func:`nubench.storage.files.write_atomically`.
     """
     if not predictions:
         raise ValueError("predictions must hold at least one point")

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nubench.catalogue import find_card, open_dataset
 from nubench.containers import Int64
+from nubench.datasets.catalogue import find_card, open_dataset
 from nubench.errors import DataError, NubenchError
 from nubench.evaluation.labels import load_labels
 from nubench.evaluation.metrics import Metric
 from nubench.evaluation.predictions import PointPredictions
 from nubench.evaluation.rescoring import TestEvents, readouts_from
-from nubench.plugins import PluginRegistry
-from nubench.result_bits import pack
-from nubench.result_schema import TOLERANCE, PointResult, Result
+from nubench.plugins.registry import PluginRegistry
+from nubench.results.bits import pack
+from nubench.results.schema import TOLERANCE, PointResult, Result
 from nubench.shifts import ShiftPoint
 
 # A value in a message is cut here: the bits of a thousand events are no use to a reader.

@@ -14,7 +14,7 @@ from nubench.evaluation.probe import Probe, fit_probe
 from nubench.evaluation.rescoring import TestEvents, readouts_from
 from nubench.evaluation.trainee import TrainingSession
 from nubench.methods import Model, TrainingView
-from nubench.result_schema import ReadoutName, Readouts, Validation
+from nubench.results.schema import ReadoutName, Readouts, Validation
 
 #: The class scores (E, C) of each read-out.
 ReadoutRows = dict[ReadoutName, Float32]

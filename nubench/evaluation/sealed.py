@@ -28,7 +28,7 @@ from nubench.evaluation.messages import ERRORS, Order, ProgressRelay, Sender
 from nubench.evaluation.sealed_child import INTERRUPTED
 from nubench.evaluation.trainee import DepositSource, Report
 from nubench.progress import Progress
-from nubench.storage import make_folder
+from nubench.storage.files import make_folder
 
 #: A child that is interrupted may keep what it has, after the step that it is in.
 _SECONDS_TO_END: Final = 90.0

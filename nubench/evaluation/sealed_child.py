@@ -97,7 +97,7 @@ def _trainee(order: Order, sender: Sender, received: Commands) -> Trainee:
     from nubench.evaluation.handout import Handout, load_deposits
     from nubench.evaluation.messages import RemoteProgress
     from nubench.evaluation.trainee import Trainee
-    from nubench.plugins import load_plugins
+    from nubench.plugins.discovery import load_plugins
 
     def deposits() -> tuple[Deposits, Int64]:
         sender.send(kind="deposits")

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from nubench.checkpoints import snapshot_folders
 from nubench.containers import Events, Float32, Int64
 from nubench.errors import NubenchError, PluginError, UsageError
 from nubench.evaluation.handout import Outputs
@@ -21,9 +20,10 @@ from nubench.evaluation.scoring import FittedReadouts
 from nubench.evaluation.selectors import Selector, SelectorInput
 from nubench.evaluation.trainee import Job
 from nubench.progress import Progress
-from nubench.running import Runner
+from nubench.runs.runner import Runner
 from nubench.shifts import ShiftPoint
-from nubench.storage import make_folder
+from nubench.storage.files import make_folder
+from nubench.training.checkpoints import snapshot_folders
 
 
 @dataclass(frozen=True)

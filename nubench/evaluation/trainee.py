@@ -18,16 +18,16 @@ import numpy as np
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from nubench.cards import Normalisation
 from nubench.containers import Deposits, Events, Int64
+from nubench.datasets.cards import Normalisation
 from nubench.environment import peak_memory_mb
 from nubench.errors import NubenchError, PluginError
 from nubench.evaluation.handout import Handout, Outputs, SourceSplit
-from nubench.failures import line_of
 from nubench.methods import Context, Method, Model, TrainingView
 from nubench.progress import Progress as ProgressBars
-from nubench.result_schema import Amount, Count, Training
-from nubench.result_schema import Progress as HistoryEntry
+from nubench.results.schema import Amount, Count, Training
+from nubench.results.schema import Progress as HistoryEntry
+from nubench.runs.failures import line_of
 
 if TYPE_CHECKING:
     from nubench.backbone_designs import BackboneDesign
@@ -74,7 +74,7 @@ class Job(BaseModel):
 
 
 class Report(BaseModel):
-    """What a training says of itself, for the record; see :class:`nubench.result_schema.Cost` for the units."""
+    """What a training says of itself, for the record; see :class:`nubench.results.schema.Cost` for the units."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -33,7 +33,7 @@ from nubench.events.hdf5 import (
     strings_attribute,
 )
 from nubench.events.label_files import FROM_TRACK, LABELS, LabelWriter, checked_labels
-from nubench.storage import write_atomically
+from nubench.storage.files import write_atomically
 
 #: Version 1 holds labels and truth, version 2 does not.
 SCHEMA_VERSION: Final = 2

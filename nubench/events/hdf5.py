@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from nubench.containers import Int64
 from nubench.errors import DataError, UsageError
-from nubench.foreign_text import parsed_json
-from nubench.storage import require_space
+from nubench.storage.files import require_space
+from nubench.storage.foreign_text import parsed_json
 
 #: Tables by name: type of the numbers, and columns; 0 columns is a plain vector.
 Layout = Mapping[str, tuple[type[np.generic], int]]

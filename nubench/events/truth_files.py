@@ -26,7 +26,7 @@ from nubench.events.hdf5 import (
     ranges,
     read_rows,
 )
-from nubench.storage import write_atomically
+from nubench.storage.files import write_atomically
 
 #: Version 1 kept each start and end in full.
 DEPOSITS_VERSION: Final = 2

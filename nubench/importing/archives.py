@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Final
 
 from nubench.errors import DataError
-from nubench.storage import make_folder, require_space
+from nubench.storage.files import make_folder, require_space
 
 #: Endings of archives.
 ENDINGS: Final = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")

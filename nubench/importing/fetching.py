@@ -10,15 +10,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from nubench.cards import Split
-from nubench.datasets import Dataset
+from nubench.datasets.cards import Split
+from nubench.datasets.dataset import Dataset
 from nubench.errors import DataError, NubenchError, unknown_name
 from nubench.importing.archives import is_archive, unpack
 from nubench.importing.installing import check_target, import_dataset
 from nubench.importing.plans import ImportPlan, ImportSettings
-from nubench.plugins import PluginRegistry
+from nubench.plugins.registry import PluginRegistry
 from nubench.progress import Progress
-from nubench.storage import PARTIAL_SUFFIX, make_folder
+from nubench.storage.files import PARTIAL_SUFFIX, make_folder
 
 DOWNLOADS_FOLDER: Final = "downloads"
 

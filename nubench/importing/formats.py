@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from nubench.cards import Card
+from nubench.datasets.cards import Card
 from nubench.errors import UsageError, unknown_name
 from nubench.importing.larndsim_import import plan_larndsim
 from nubench.importing.plans import ImportPlan, ImportSettings

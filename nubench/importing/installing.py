@@ -9,18 +9,18 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from nubench.cards import read_card
-from nubench.catalogue import open_dataset
-from nubench.dataset_files import IMPORTED_FOLDER
-from nubench.datasets import Dataset
+from nubench.datasets.cards import read_card
+from nubench.datasets.catalogue import open_dataset
+from nubench.datasets.dataset import Dataset
+from nubench.datasets.files import IMPORTED_FOLDER
 from nubench.errors import NubenchError, UsageError
 from nubench.importing.formats import check_options, format_called
 from nubench.importing.plans import ImportPlan, ImportSettings
-from nubench.plugins import PluginRegistry
+from nubench.plugins.registry import PluginRegistry
 from nubench.profiles import PROFILES
 from nubench.progress import Progress
 from nubench.shifts import Name
-from nubench.storage import PARTIAL_SUFFIX, explained_failures, make_folder
+from nubench.storage.files import PARTIAL_SUFFIX, explained_failures, make_folder
 
 
 def import_dataset(

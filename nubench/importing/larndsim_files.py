@@ -11,8 +11,8 @@ from typing import Final
 
 import numpy as np
 
-from nubench.cards import Split
 from nubench.containers import Float64, Int32
+from nubench.datasets.cards import Split
 from nubench.errors import DataError
 from nubench.importing.particles import class_name
 from nubench.importing.safe_loading import array_of, load_arrays

@@ -9,9 +9,9 @@ from typing import Final
 
 import numpy as np
 
-from nubench.cards import SPLITS, Card, ParticleClass, Split
 from nubench.containers import Events, LabelledEvents, Primaries
-from nubench.datasets import Dataset
+from nubench.datasets.cards import SPLITS, Card, ParticleClass, Split
+from nubench.datasets.dataset import Dataset
 from nubench.errors import DataError
 from nubench.importing.larndsim_files import VOXEL_CM, VoxelEvent, VoxelFile, find_voxel_files, read_voxel_event
 from nubench.importing.particles import code_of
@@ -27,7 +27,7 @@ from nubench.importing.plans import (
 from nubench.importing.splits import number_events, set_aside
 from nubench.progress import Progress
 from nubench.shifts import NOMINAL, Shift, ShiftPoint
-from nubench.storage import sha256_of
+from nubench.storage.files import sha256_of
 
 SHIFT: Final = "throws"
 # Pixels of 0.38 cm; in mm the same hits would lie 3.8 apart.

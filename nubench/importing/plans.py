@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from nubench.cards import SPLITS, Card, Imported, ParticleClass, Sizes, Split
 from nubench.containers import Int64
-from nubench.datasets import Dataset
+from nubench.datasets.cards import SPLITS, Card, Imported, ParticleClass, Sizes, Split
+from nubench.datasets.dataset import Dataset
 from nubench.errors import DataError
 from nubench.importing.splits import DEFAULT_FRACTIONS
 from nubench.profiles import PROFILES
@@ -91,7 +91,7 @@ def digest_of_files(root: Path, digests: Mapping[Path, str], settings: ImportSet
 
 
 def count_events(labels: Int64, split: Int64, classes: Sequence[str]) -> Counts:
-    """Count events (E,) by split, an index into :data:`nubench.cards.SPLITS`, and class."""
+    """Count events (E,) by split, an index into :data:`nubench.datasets.cards.SPLITS`, and class."""
     return {
         name: {
             particle: int(np.count_nonzero((split == index) & (labels == label)))

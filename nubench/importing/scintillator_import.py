@@ -9,10 +9,10 @@ from typing import Final
 
 import numpy as np
 
-from nubench.cards import SPLITS, Card, ParticleClass, Split
 from nubench.containers import Events, Float32, Float64, Int64, LabelledEvents, Primaries
-from nubench.dataset_files import labels_of
-from nubench.datasets import HIDDEN_SPLITS, Dataset
+from nubench.datasets.cards import SPLITS, Card, ParticleClass, Split
+from nubench.datasets.dataset import HIDDEN_SPLITS, Dataset
+from nubench.datasets.files import labels_of
 from nubench.errors import DataError
 from nubench.events.store import stream_events
 from nubench.importing.crosstalk import mask_crosstalk
@@ -38,7 +38,7 @@ from nubench.importing.scintillator_files import (
 from nubench.importing.splits import Assignment, assign_splits, number_events
 from nubench.progress import Progress
 from nubench.shifts import NOMINAL, Shift
-from nubench.storage import sha256_of
+from nubench.storage.files import sha256_of
 
 SHIFT: Final = "crosstalk"
 PARAMETER: Final = "crosstalk"

@@ -9,9 +9,9 @@ from typing import Final
 
 import numpy as np
 
-from nubench.cards import SPLITS, Card, ParticleClass
 from nubench.containers import Int64, Primaries
-from nubench.datasets import FIRST_EVENT_ID, Dataset
+from nubench.datasets.cards import SPLITS, Card, ParticleClass
+from nubench.datasets.dataset import FIRST_EVENT_ID, Dataset
 from nubench.errors import DataError, UsageError
 from nubench.events.store import TruthChunk
 from nubench.importing.particles import class_name, class_of
@@ -28,7 +28,7 @@ from nubench.importing.spill import TruthSpill
 from nubench.importing.splits import assign_splits, number_events
 from nubench.progress import Progress
 from nubench.shifts import Shift
-from nubench.storage import sha256_of
+from nubench.storage.files import sha256_of
 
 ENDINGS: Final = (".h5", ".hdf5", ".hdf")
 

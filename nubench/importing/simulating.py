@@ -11,17 +11,17 @@ from typing import Any, Final
 
 import numpy as np
 
-from nubench.cards import read_card
 from nubench.containers import Deposits, LabelledEvents
+from nubench.datasets.cards import read_card
 from nubench.detectors import Detector
 from nubench.errors import DataError
 from nubench.events.store import EventAttributes, write_events
 from nubench.importing.particles import class_of
 from nubench.importing.segments import read_segments
-from nubench.plugins import PluginRegistry
+from nubench.plugins.registry import PluginRegistry
 from nubench.progress import Progress, Task
 from nubench.shifts import NOMINAL
-from nubench.storage import sha256_of
+from nubench.storage.files import sha256_of
 
 #: Shift and point of events whose parameters were set by hand.
 CUSTOM: Final = "custom"

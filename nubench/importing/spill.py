@@ -11,7 +11,7 @@ import numpy as np
 
 from nubench.containers import Deposits, Int64, Primaries
 from nubench.events.store import TruthChunk
-from nubench.storage import require_space
+from nubench.storage.files import require_space
 
 #: Events sorted in memory at once.
 BUCKET_EVENTS: Final = 4096

@@ -8,9 +8,9 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from nubench.cards import SPLITS, Split
 from nubench.containers import Float64, Int64
-from nubench.datasets import FIRST_EVENT_ID
+from nubench.datasets.cards import SPLITS, Split
+from nubench.datasets.dataset import FIRST_EVENT_ID
 from nubench.errors import DataError, UsageError
 
 DEFAULT_FRACTIONS: Final[Mapping[Split, float]] = {"train": 0.7, "val": 0.1, "adapt": 0.1, "test": 0.1}
@@ -20,7 +20,7 @@ class Assignment(NamedTuple):
     """Where the events go.
 
     Attributes:
-        split: (E,) int64 index into :data:`nubench.cards.SPLITS`.
+        split: (E,) int64 index into :data:`nubench.datasets.cards.SPLITS`.
         sharing: number of events whose kinematics another event has too.
     """
 
@@ -96,7 +96,7 @@ def number_events(split: Int64, seed: int) -> Int64:
     Files come class by class; where an event stands must not tell its class.
 
     Args:
-        split: (E,) index into :data:`nubench.cards.SPLITS`.
+        split: (E,) index into :data:`nubench.datasets.cards.SPLITS`.
         seed: of the order.
     """
     event_id = np.empty(len(split), np.int64)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from nubench.shifts import NOMINAL
 
 if TYPE_CHECKING:
-    from nubench.run_request import Request
+    from nubench.runs.request import Request
 
 
 class _Command(BaseModel):

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from nubench.errors import DataError
 from nubench.launching.commands import RunCommand
-from nubench.storage import write_atomically
+from nubench.storage.files import write_atomically
 
 LAUNCHED: Final = "launched"
 _SUBMISSION, _JOB = "submission.json", "job.json"

@@ -21,7 +21,8 @@ from nubench.errors import DataError
 from nubench.evaluation.statistics import Interval
 from nubench.leaderboard.ranking import Pair, compare, with_ranks
 from nubench.leaderboard.rows import RankInterval, Row, Spread, spread
-from nubench.results import Method, Result, canonical, experiment, fingerprint, shift_folder
+from nubench.results.files import canonical, experiment, fingerprint, shift_folder
+from nubench.results.schema import Method, Result
 
 __all__ = ["BASELINES", "NO_BACKBONE", "Board", "Pair", "RankInterval", "Row", "Spread", "boards_of", "spread"]
 

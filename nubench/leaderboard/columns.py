@@ -107,7 +107,7 @@ def method_columns() -> tuple[Column, ...]:
 
 
 def mean_cost(row: Row, name: str) -> float | None:
-    """The mean over the seeds of one number of :class:`~nubench.result_schema.Cost`; None where a seed lacks it."""
+    """The mean over the seeds of one number of :class:`~nubench.results.schema.Cost`; None where a seed lacks it."""
     values = [getattr(result.cost, name) for result in row.results]
     return None if None in values else sum(values) / len(values)
 

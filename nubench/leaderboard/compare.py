@@ -19,7 +19,7 @@ from nubench.evaluation.statistics import (
     unpaired_difference,
 )
 from nubench.leaderboard.boards import Board, Row
-from nubench.result_bits import unpack
+from nubench.results.bits import unpack
 
 
 @dataclass(frozen=True)

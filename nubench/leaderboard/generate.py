@@ -17,8 +17,8 @@ from nubench.leaderboard.plots import CHARTS, charts_of, sources_chart
 from nubench.leaderboard.site import paths
 from nubench.leaderboard.site.pages import ShownBoard, ShownSources, site_files
 from nubench.leaderboard.table import csv_text
-from nubench.results import SUBMISSIONS, load_results
-from nubench.storage import write_atomically
+from nubench.results.files import SUBMISSIONS, load_results
+from nubench.storage.files import write_atomically
 
 SITE: Final = "site"
 SOURCES: Final = "sources"

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from nubench.leaderboard.boards import Board
-from nubench.results import SCHEMA_VERSION, canonical, compared_settings, experiment, shift_folder
+from nubench.results.files import canonical, compared_settings, experiment, shift_folder
+from nubench.results.schema import SCHEMA_VERSION
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,9 @@ from nubench.evaluation.statistics import (
     unpaired_difference,
 )
 from nubench.leaderboard.rows import RankInterval, Row
-from nubench.result_bits import unpack
-from nubench.results import Result, canonical, experiment
+from nubench.results.bits import unpack
+from nubench.results.files import canonical, experiment
+from nubench.results.schema import Result
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from nubench.evaluation.shift_metrics import area_under_accuracy, drop_from_source, mean_accuracy
 from nubench.evaluation.statistics import Interval, interval_from_seeds
-from nubench.results import Result
+from nubench.results.schema import Result
 
 
 class Spread(NamedTuple):

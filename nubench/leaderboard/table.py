@@ -6,7 +6,7 @@ import csv
 import io
 
 from nubench.leaderboard.boards import Board
-from nubench.results import canonical
+from nubench.results.files import canonical
 
 
 def csv_text(board: Board) -> str:

@@ -11,7 +11,8 @@ from nubench.leaderboard.boards import Board, Row, boards_of
 from nubench.leaderboard.columns import per_cent, seeds_text
 from nubench.leaderboard.compare import Comparison
 from nubench.leaderboard.groups import AcrossGroup
-from nubench.results import Result, shift_folder
+from nubench.results.files import shift_folder
+from nubench.results.schema import Result
 
 if TYPE_CHECKING:
     import rich.table

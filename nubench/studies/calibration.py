@@ -15,16 +15,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from nubench.acceleration import make_fabric
 from nubench.backbone import number_of_parameters
-from nubench.cards import Card, Sizes, Split
 from nubench.containers import Events
-from nubench.datasets import Dataset
-from nubench.plugins import PluginRegistry
+from nubench.datasets.cards import Card, Sizes, Split
+from nubench.datasets.dataset import Dataset
+from nubench.plugins.registry import PluginRegistry
 from nubench.progress import SilentProgress
 from nubench.shifts import NOMINAL
 from nubench.simulation.geant4 import find_data
 from nubench.sparse.batch import SparseBatch
+from nubench.training.acceleration import make_fabric
 
 if TYPE_CHECKING:
     from nubench.backbone_designs import BackboneDesign
@@ -171,7 +171,7 @@ def measure_network(
 def seconds_to_start() -> float:
     """How long a process takes before it can train: each sealed training is one."""
     start = time.monotonic()
-    command = [sys.executable, "-c", "import nubench.training, nubench.plugins as p; p.load_plugins()"]
+    command = [sys.executable, "-c", "import nubench.training.loop, nubench.plugins.discovery as p; p.load_plugins()"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return time.monotonic() - start
 

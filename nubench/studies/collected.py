@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nubench.plugins import PluginRegistry
+from nubench.plugins.registry import PluginRegistry
 from nubench.profiles import profile_called
-from nubench.results import SUBMISSIONS, Result, canonical, load_results
-from nubench.run_request import Request, make_config
+from nubench.results.files import SUBMISSIONS, canonical, load_results
+from nubench.results.schema import Result
+from nubench.runs.request import Request, make_config
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 import psutil
 
-from nubench.estimates import DataToBuild, data_to_build, work_of
-from nubench.plugins import PluginRegistry
+from nubench.plugins.registry import PluginRegistry
 from nubench.progress import Progress, SilentProgress
-from nubench.running import Runner
+from nubench.runs.estimates import DataToBuild, data_to_build, work_of
+from nubench.runs.runner import Runner
 from nubench.studies.calibration import DataRates, NetworkRates, measure_data, measure_network, seconds_to_start
 from nubench.studies.collected import CellResult
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nubench.catalogue import find_card
+from nubench.datasets.catalogue import find_card
 from nubench.errors import unknown_name
-from nubench.plugins import PluginRegistry
+from nubench.plugins.registry import PluginRegistry
 from nubench.profiles import profile_called
-from nubench.run_request import Request, make_config
+from nubench.runs.request import Request, make_config
 from nubench.studies.study_file import FigureSpec, Setting, Study
 
 

@@ -9,9 +9,9 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from nubench.errors import DataError, NubenchError, UsageError, unknown_name
-from nubench.foreign_text import parsed_toml, read_text
 from nubench.profiles import profile_called
 from nubench.shifts import NOMINAL, Name
+from nubench.storage.foreign_text import parsed_toml, read_text
 
 #: A study of hundreds of figures is smaller.
 MOST_BYTES: Final = 1_000_000

@@ -16,7 +16,7 @@ from nubench.authoring.synthetic import CLASSES, draw_tracks, edge_events, resim
 from nubench.authoring.targets import find_methods
 from nubench.errors import UsageError
 from nubench.methods import Method
-from nubench.plugins import load_plugins
+from nubench.plugins.discovery import load_plugins
 
 
 def by_name(results: list[CheckResult]) -> dict[str, CheckResult]:

@@ -13,7 +13,8 @@ import pytest
 from nubench.authoring import check_method, failures_of
 from nubench.authoring.scaffold import new_method
 from nubench.errors import UsageError
-from nubench.plugins import PluginRegistry, load_plugins
+from nubench.plugins.discovery import load_plugins
+from nubench.plugins.registry import PluginRegistry
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -18,9 +18,9 @@ from nubench.backbone import build_backbone
 from nubench.backbone_designs import reference_events
 from nubench.containers import Events
 from nubench.environment import peak_memory_mb
-from nubench.prefetch import Prefetcher, ready_batches
 from nubench.sparse.batch import SparseBatch
 from nubench.sparse.coordinates import build_pyramid
+from nubench.training.prefetch import Prefetcher, ready_batches
 
 FORGET_PEAK, PEAK = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 CLASSES = 5

@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from nubench.cards import read_card
 from nubench.cli import app
 from nubench.containers import LabelledEvents
-from nubench.datasets import FIRST_EVENT_ID, Dataset
+from nubench.datasets.cards import read_card
+from nubench.datasets.dataset import FIRST_EVENT_ID, Dataset
 from nubench.detectors import LArTPC
 from nubench.display.loading import load_view, view_from_file
 from nubench.errors import UsageError

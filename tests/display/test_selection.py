@@ -6,7 +6,7 @@ from importlib.resources import files
 
 import pytest
 
-from nubench.cards import Card, Imported, read_card
+from nubench.datasets.cards import Card, Imported, read_card
 from nubench.display.selection import choose_event, choose_point
 from nubench.errors import UsageError
 from nubench.shifts import Shift, ShiftPoint

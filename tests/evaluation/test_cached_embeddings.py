@@ -11,14 +11,16 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from nubench.catalogue import card_called, open_dataset
 from nubench.cli.probing import data_efficiency
 from nubench.containers import Events, LabelledEvents, Primaries
+from nubench.datasets.catalogue import card_called, open_dataset
 from nubench.errors import DataError, UsageError
 from nubench.evaluation.cached_embeddings import load_run
 from nubench.evaluation.embeddings import Embedded, read_embeddings, write_embeddings
-from nubench.plugins import PluginRegistry, load_plugins
-from nubench.results import Result, write_result
+from nubench.plugins.discovery import load_plugins
+from nubench.plugins.registry import PluginRegistry
+from nubench.results.files import write_result
+from nubench.results.schema import Result
 from result_factory import result_content
 
 RUN = "supcon-seed0-0123456789abcdef"

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nubench.checked_tensors import read_arrays, write_arrays
 from nubench.errors import DataError
 from nubench.evaluation.embeddings import Embedded, read_embeddings, write_embeddings
+from nubench.storage.checked_tensors import read_arrays, write_arrays
 
 
 def embedded(events: int, size: int = 4, first_id: int = 0, seed: int = 0) -> Embedded:

@@ -13,12 +13,12 @@ LABELS = "nubench.evaluation.labels"
 #: All that a method is made of, and the sealed child itself.
 TRAINING = (
     "nubench.methods",
-    "nubench.training",
+    "nubench.training.loop",
     "nubench.adaptation",
     "nubench.augment",
     "nubench.backbone",
     "nubench.losses",
-    "nubench.plugins",
+    "nubench.plugins.discovery",
     "nubench.evaluation.sealed_child",
     "nubench.evaluation.trainee",
     "nubench.evaluation.handout",
@@ -26,7 +26,7 @@ TRAINING = (
     *(f"nubench_plugins.{path.stem}" for path in sorted((ROOT / "plugins").glob("*.py")) if path.stem != "__init__"),
 )
 #: Apart from the evaluation: commands that show or build data, and recomputing what a submission says.
-OTHER_READERS = {"nubench.running", "nubench.display.loading", "nubench.display.summaries"}
+OTHER_READERS = {"nubench.runs.runner", "nubench.display.loading", "nubench.display.summaries"}
 
 
 def _file(module: str) -> Path | None:
@@ -82,9 +82,9 @@ def test_nothing_on_the_way_of_a_method_leads_to_the_labels(module: str) -> None
 
 
 def test_the_search_would_find_it() -> None:
-    assert LABELS in _reached("nubench.running")
+    assert LABELS in _reached("nubench.runs.runner")
     assert LABELS in _reached("nubench.cli.data")
-    assert {"nubench.containers", "nubench.sparse.batch", "nubench.storage"} <= _reached("nubench.training")
+    assert {"nubench.containers", "nubench.sparse.batch", "nubench.storage.files"} <= _reached("nubench.training.loop")
 
 
 def test_the_evaluation_and_what_shows_data_read_labels_and_nobody_else() -> None:

@@ -15,15 +15,15 @@ import psutil
 import pytest
 from sealed_plugins import HOSTILE, plugin
 
-from nubench.cards import Normalisation
 from nubench.containers import Deposits, Int64, LabelledEvents
+from nubench.datasets.cards import Normalisation
 from nubench.errors import NubenchError, PluginError, UsageError
 from nubench.evaluation.confinement import can_confine
 from nubench.evaluation.handout import Handout, keyed_order
 from nubench.evaluation.messages import Order
 from nubench.evaluation.sealed import SealedTraining
 from nubench.evaluation.trainee import Job, Trainee
-from nubench.plugins import load_plugins
+from nubench.plugins.discovery import load_plugins
 from nubench.progress import Progress, SilentProgress
 
 Make = Callable[..., LabelledEvents]

@@ -12,9 +12,11 @@ from nubench.errors import UsageError
 from nubench.evaluation.labels import load_labels
 from nubench.evaluation.selection import select_snapshots
 from nubench.evaluation.selectors import SELECTORS
-from nubench.plugins import PluginRegistry, load_plugins
+from nubench.plugins.discovery import load_plugins
+from nubench.plugins.registry import PluginRegistry
 from nubench.progress import SilentProgress
-from nubench.running import Request, Runner
+from nubench.runs.request import Request
+from nubench.runs.runner import Runner
 from nubench.shifts import ShiftPoint
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nubench.plugins import PluginRegistry, load_plugins
+from nubench.plugins.discovery import load_plugins
+from nubench.plugins.registry import PluginRegistry
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from nubench.errors import DataError, NubenchError, UsageError
 from nubench.importing.archives import is_archive, unpack
 from nubench.importing.fetching import PUBLIC, download_by_doi, fetch_dataset
 from nubench.importing.splits import DEFAULT_FRACTIONS
-from nubench.plugins import PluginRegistry
+from nubench.plugins.registry import PluginRegistry
 from nubench.progress import Progress, SilentProgress
 
 Make = Callable[..., Path]

@@ -18,20 +18,21 @@ from foreign_files import (
     write_voxel_event,
 )
 
-from nubench.cards import SPLITS
-from nubench.catalogue import card_called, imported_cards
 from nubench.containers import LabelledEvents
-from nubench.datasets import Dataset
+from nubench.datasets.cards import SPLITS
+from nubench.datasets.catalogue import card_called, imported_cards
+from nubench.datasets.dataset import Dataset
 from nubench.errors import DataError, NubenchError, UsageError
 from nubench.evaluation.audit import repeated_kinematics
 from nubench.evaluation.labels import load_labelled
 from nubench.importing.installing import import_dataset
 from nubench.importing.plans import ImportPlan, ImportSettings
 from nubench.importing.splits import DEFAULT_FRACTIONS
-from nubench.plugins import PluginRegistry
+from nubench.plugins.registry import PluginRegistry
 from nubench.progress import SilentProgress
-from nubench.result_schema import Result
-from nubench.running import Request, Runner
+from nubench.results.schema import Result
+from nubench.runs.request import Request
+from nubench.runs.runner import Runner
 from nubench.shifts import NOMINAL
 
 Import = Callable[..., tuple[ImportPlan, Dataset]]

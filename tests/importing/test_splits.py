@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from nubench.cards import SPLITS
 from nubench.containers import Deposits, Events, LabelledEvents, Primaries
-from nubench.datasets import FIRST_EVENT_ID
+from nubench.datasets.cards import SPLITS
+from nubench.datasets.dataset import FIRST_EVENT_ID
 from nubench.errors import DataError, UsageError
 from nubench.events.store import TruthChunk
 from nubench.importing.crosstalk import mask_crosstalk

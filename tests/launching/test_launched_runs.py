@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nubench.results import load_results
+from nubench.results.files import load_results
 
 
 def _nubench(*words: str | Path) -> subprocess.CompletedProcess[str]:

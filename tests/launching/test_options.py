@@ -14,7 +14,7 @@ from nubench.launching.commands import RunCommand, data_for
 from nubench.launching.records import JobRecord, Launched, Submission, now
 from nubench.launching.scheduler import minutes_of, parse_slurm
 from nubench.launching.status import State, status_of
-from nubench.run_request import Request
+from nubench.runs.request import Request
 
 
 def test_options_of_cells_and_of_data() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nubench.results import Result, submission_path, write_result
+from nubench.results.files import submission_path, write_result
+from nubench.results.schema import Result
 from result_factory import make_result, result_content, with_bits
 
 HOSTILE = (

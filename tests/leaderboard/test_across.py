@@ -9,7 +9,7 @@ import pytest
 
 from nubench.leaderboard.across import Standing, chance_accuracy, normalised_score, standings
 from nubench.leaderboard.boards import Board, boards_of
-from nubench.results import Result
+from nubench.results.schema import Result
 from result_factory import result_content
 
 THIRD = pytest.approx(1 / 3, abs=1e-3)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from nubench.errors import DataError
 from nubench.leaderboard.boards import Board, Row, boards_of
 from nubench.leaderboard.shared import notes
-from nubench.results import Result
+from nubench.results.schema import Result
 from result_factory import as_version_1, make_result, result_content, with_bits
 
 

@@ -17,8 +17,8 @@ from nubench.leaderboard.boards import boards_of
 from nubench.leaderboard.compare import compare_methods
 from nubench.leaderboard.groups import groups_across, groups_of_sources
 from nubench.leaderboard.terminal import across_table, comparison_table
-from nubench.result_bits import unpack
-from nubench.results import Result
+from nubench.results.bits import unpack
+from nubench.results.schema import Result
 from result_factory import as_version_1, make_result, result_content
 
 

@@ -22,7 +22,7 @@ from nubench.leaderboard.markdown import MARKER, escape, index_page, markdown_pa
 from nubench.leaderboard.plots import CHARTS, accuracy_chart, charts_of
 from nubench.leaderboard.table import csv_text
 from nubench.leaderboard.terminal import terminal_table, terminal_tables
-from nubench.results import Result
+from nubench.results.schema import Result
 from result_factory import make_result, result_content
 
 
@@ -222,7 +222,7 @@ def test_more_methods_than_colours_can_be_drawn() -> None:
 
 def test_boards_and_tables_import_neither_pandas_nor_matplotlib() -> None:
     code = (
-        "import sys; import nubench.results, nubench.leaderboard.generate, nubench.leaderboard.table;"
+        "import sys; import nubench.results.files, nubench.leaderboard.generate, nubench.leaderboard.table;"
         "slow = {'pandas', 'matplotlib', 'seaborn', 'torch', 'sklearn', 'scipy'} & set(sys.modules);"
         "sys.exit(str(slow) if slow else 0)"
     )

@@ -25,7 +25,7 @@ from nubench.leaderboard.plots import (
     strength_chart,
 )
 from nubench.leaderboard.rows import Spread
-from nubench.results import Result
+from nubench.results.schema import Result
 from result_factory import as_version_1, make_result, result_content
 
 

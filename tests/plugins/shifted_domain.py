@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nubench.cards import Normalisation
 from nubench.containers import Events, Int64
+from nubench.datasets.cards import Normalisation
 from nubench.methods import Context, Method, Model, TrainingView
 from nubench.progress import Progress, SilentProgress
 from nubench.sparse.batch import SparseBatch

@@ -13,18 +13,18 @@ import pytest
 import torch
 from shifted_domain import draw_events, fit, small_context, small_view
 
-from nubench import training
 from nubench.adaptation import draw_labelled, joined
-from nubench.cards import Normalisation
 from nubench.containers import LabelledEvents
+from nubench.datasets.cards import Normalisation
 from nubench.errors import PluginError
 from nubench.evaluation.scoring import Evaluator
 from nubench.methods import Context, Method, TrainingConfig, TrainingView
 from nubench.profiles import PROFILES
 from nubench.progress import SilentProgress, Task
-from nubench.running import make_config
+from nubench.runs.request import make_config
 from nubench.sparse.batch import SparseBatch
 from nubench.training import Step, TrainingRecord
+from nubench.training import loop as training
 from nubench_plugins.dann import Dann
 from nubench_plugins.entropy import Entropy
 from nubench_plugins.feature_alignment import Coral, Mmd

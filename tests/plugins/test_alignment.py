@@ -9,13 +9,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nubench.cards import Normalisation
 from nubench.containers import Events, LabelledEvents
+from nubench.datasets.cards import Normalisation
 from nubench.feature_maps import with_features
 from nubench.methods import Context, Method, TrainingView
 from nubench.profiles import PROFILES
 from nubench.progress import SilentProgress
-from nubench.running import make_config
+from nubench.runs.request import make_config
 from nubench_plugins.alignment import (
     MinimumSubtraction,
     MomentAlignment,

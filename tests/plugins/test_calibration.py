@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 import torch
 
-from nubench import training
-from nubench.cards import Normalisation
 from nubench.containers import Events
+from nubench.datasets.cards import Normalisation
 from nubench.errors import UsageError
 from nubench.feature_maps import MappedModel
 from nubench.methods import Context, TrainingView
 from nubench.profiles import PROFILES
 from nubench.progress import SilentProgress
-from nubench.running import make_config
+from nubench.runs.request import make_config
 from nubench.simulation.lartpc import LArTPCParameters, draw_parameters, simulate, simulate_draws
 from nubench.simulation.lartpc.fitting import FittedDetector, FittedParameter
 from nubench.simulation.lartpc.scale import Scale, scale_of
 from nubench.simulation.resimulation import Resimulator
+from nubench.training import loop as training
 from nubench_plugins import calibration
 from nubench_plugins.calibration import FIT_FILE, NOMINAL, Calibration, SourceTruth, report, to_nominal_scale
 from short_tracks import Sample, short_tracks

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from nubench import training
-from nubench.cards import Normalisation
 from nubench.containers import Deposits, Events, Int64, LabelledEvents
+from nubench.datasets.cards import Normalisation
 from nubench.errors import UsageError
 from nubench.methods import Context, Method, TrainingConfig, TrainingView
 from nubench.profiles import PROFILES
 from nubench.progress import SilentProgress
-from nubench.running import make_config
+from nubench.runs.request import make_config
 from nubench.simulation.resimulation import Resimulator
 from nubench.sparse.batch import SparseBatch
 from nubench.training import NetworkModel, Step
+from nubench.training import loop as training
 from nubench_plugins import resimulation
 from nubench_plugins.classifier import Classifier
 from nubench_plugins.resimulation import (

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from nubench.cards import Normalisation
 from nubench.containers import LabelledEvents
+from nubench.datasets.cards import Normalisation
 from nubench.errors import NubenchError, PluginError
 from nubench.evaluation.scoring import Evaluator
 from nubench.methods import Context, TrainingView
 from nubench.profiles import PROFILES
 from nubench.progress import SilentProgress
-from nubench.running import make_config
+from nubench.runs.request import make_config
 from nubench.training import NetworkModel
 from nubench_plugins.simclr import SimCLR, SimCLRTarget
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from nubench.cards import Normalisation
 from nubench.containers import Events, LabelledEvents
+from nubench.datasets.cards import Normalisation
 from nubench.methods import Context, Method, TrainingView
 from nubench.progress import SilentProgress
 from nubench_plugins.summary_features import (

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from nubench.cards import Normalisation
 from nubench.containers import Float32, LabelledEvents
+from nubench.datasets.cards import Normalisation
 from nubench.evaluation.scoring import Evaluator
 from nubench.methods import Context, TrainingConfig, TrainingView
 from nubench.profiles import PROFILES
 from nubench.progress import SilentProgress
-from nubench.running import make_config
+from nubench.runs.request import make_config
 from nubench_plugins.simclr import SimCLR, SimCLRConfig
 from nubench_plugins.supcon import SupCon, SupConConfig
 

@@ -29,13 +29,13 @@ import pytest
 import torch
 from quick_world import command, open_world
 
-import nubench.running
-import nubench.training
-from nubench.acceleration import make_fabric
+import nubench.runs.runner
+import nubench.training.loop
 from nubench.cli import main as main_of_nubench
-from nubench.plugins import load_plugins
-from nubench.results import read_result
-from nubench.storage import sha256_of
+from nubench.plugins.discovery import load_plugins
+from nubench.results.files import read_result
+from nubench.storage.files import sha256_of
+from nubench.training.acceleration import make_fabric
 
 INTERRUPTED = 130
 LAST_LINE = "nubench: interrupted; the same command goes on from here"
@@ -56,7 +56,7 @@ def main() -> None:
     arguments = parser.parse_args()
     patch = pytest.MonkeyPatch()
     open_world(arguments.folder, patch)
-    patch.setattr(nubench.training, "CHECKPOINT_INTERVAL_SECONDS", 0.0)
+    patch.setattr(nubench.training.loop, "CHECKPOINT_INTERVAL_SECONDS", 0.0)
     torch.set_num_threads(1)
     # What each attempt would load for itself.
     make_fabric(torch.device("cpu"), "32")

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 import small_world
-from nubench import dataset_building, environment
+from nubench import environment
 from nubench.containers import Deposits, Int64, Primaries
+from nubench.datasets import building as dataset_building
 from nubench.leaderboard import generate
 from nubench.leaderboard.figure import Pictures
 from nubench.simulation.geant4 import DATA_VARIABLE

@@ -14,9 +14,9 @@ import pytest
 from quick_world import command, open_world
 from typer.testing import CliRunner, Result
 
-import nubench.running
+import nubench.runs.runner
 from nubench.cli import app
-from nubench.results import load_results
+from nubench.results.files import load_results
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
@@ -98,7 +98,7 @@ def test_a_clock_that_goes_backwards_changes_nothing_but_the_dates(
             return cls.last
 
     assert run(world, "--seeds", "2").exit_code == 0
-    monkeypatch.setattr(nubench.running, "datetime", Backwards)
+    monkeypatch.setattr(nubench.runs.runner, "datetime", Backwards)
     start = time.time()
     ticks = iter(range(10**9))
     monkeypatch.setattr(time, "time", lambda: start - 86_400.0 * next(ticks))

@@ -16,17 +16,18 @@ from quick_world import DATASET, SHIFT, command, open_world
 from torch import nn
 from typer.testing import CliRunner
 
-from nubench.checkpoints import TrainingState, read_finished
 from nubench.cli import app
-from nubench.dataset_repair import Repair, repair
+from nubench.datasets.repair import Repair, repair
 from nubench.errors import DataError
-from nubench.failures import RememberingProgress
-from nubench.plugins import load_plugins
+from nubench.plugins.discovery import load_plugins
 from nubench.progress import SilentProgress
-from nubench.results import read_result
-from nubench.running import Request, Runner
-from nubench.storage import sha256_of
-from nubench.submissions import verify
+from nubench.results.files import read_result
+from nubench.results.submissions import verify
+from nubench.runs.failures import RememberingProgress
+from nubench.runs.request import Request
+from nubench.runs.runner import Runner
+from nubench.storage.files import sha256_of
+from nubench.training.checkpoints import TrainingState, read_finished
 
 DAMAGES = 1_000
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]

@@ -12,16 +12,16 @@ import pytest
 import torch
 
 from nubench.augment import Augmentation, augment
-from nubench.cards import Normalisation
 from nubench.containers import Events, LabelledEvents
+from nubench.datasets.cards import Normalisation
 from nubench.errors import DataError, NubenchError
 from nubench.evaluation.handout import Handout
 from nubench.evaluation.scoring import FittedReadouts
 from nubench.evaluation.trainee import Job, Trainee
 from nubench.events.event_files import EventAttributes, read_events, read_voxels, write_events
-from nubench.plugins import load_plugins
+from nubench.plugins.discovery import load_plugins
 from nubench.progress import SilentProgress
-from nubench.result_schema import Scores
+from nubench.results.schema import Scores
 from nubench.sparse.batch import SparseBatch
 
 Make = Callable[..., LabelledEvents]

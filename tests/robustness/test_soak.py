@@ -8,7 +8,7 @@ import pytest
 from quick_world import DATASET, SHIFT, open_world
 from soak import WARM_UP, Measured, soak, verdict
 
-from nubench.run_request import Request
+from nubench.runs.request import Request
 
 
 @pytest.mark.slow

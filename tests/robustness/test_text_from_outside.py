@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nubench.checked_json import read_checked, with_checksum, without_checksum, write_checked
 from nubench.errors import DataError
-from nubench.foreign_text import parsed_json, parsed_toml, read_text
+from nubench.storage.checked_json import read_checked, with_checksum, without_checksum, write_checked
+from nubench.storage.foreign_text import parsed_json, parsed_toml, read_text
 
 SCALARS = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
 VALUES = st.recursive(

@@ -7,8 +7,8 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
-from nubench.cards import Card, read_card
-from nubench.dataset_building import particle_gun
+from nubench.datasets.building import particle_gun
+from nubench.datasets.cards import Card, read_card
 from nubench.detectors import ScintillatorCubes
 from nubench.profiles import PROFILES
 from nubench.simulation.scintillator import CUBES_A_SIDE, LOWEST_INDEX, ScintillatorParameters

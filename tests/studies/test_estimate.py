@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from nubench.catalogue import card_called
-from nubench.plugins import load_plugins
+from nubench.datasets.catalogue import card_called
+from nubench.plugins.discovery import load_plugins
 from nubench.progress import SilentProgress
-from nubench.run_request import Request
+from nubench.runs.request import Request
 from nubench.studies import estimate
 from nubench.studies.calibration import DataRates, NetworkRates, measure_data, measure_network
 from nubench.studies.collected import CellResult

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
-from nubench.catalogue import card_called
+from nubench.datasets.catalogue import card_called
 from nubench.errors import DataError, NubenchError
-from nubench.plugins import PluginRegistry, load_plugins
+from nubench.plugins.discovery import load_plugins
+from nubench.plugins.registry import PluginRegistry
 from nubench.profiles import PROFILES
-from nubench.results import Result, submission_path, write_result
-from nubench.run_request import Request, make_config
+from nubench.results.files import submission_path, write_result
+from nubench.results.schema import Result
+from nubench.runs.request import Request, make_config
 from nubench.studies.collected import Collection
 from nubench.studies.grid_of_study import all_requests, check_names, requests_of
 from nubench.studies.report import FigureReport, report_files

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from nubench_ganged_pixels.response import GangedPixels, ganged
 
-from nubench.cards import read_card
 from nubench.containers import Deposits, Events
+from nubench.datasets.cards import read_card
 from nubench.detectors import LArTPC
 from nubench.errors import UsageError
 

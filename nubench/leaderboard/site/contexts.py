@@ -31,7 +31,7 @@ from nubench.leaderboard.site.views import (
     rows_table,
     text_cell,
 )
-from nubench.results import shift_folder
+from nubench.results.files import shift_folder
 
 Context = dict[str, Any]
 #: How a column of numbers is sorted, and how it looks.

@@ -18,7 +18,7 @@ from nubench.leaderboard.columns import Column
 from nubench.leaderboard.site import contexts, paths
 from nubench.leaderboard.site.paths import relative
 from nubench.leaderboard.site.submission import submission_context
-from nubench.results import Result
+from nubench.results.schema import Result
 
 # Scripts and pictures come from the site's own folder alone; nothing is fetched, framed, sent or evaluated. Styles set
 # by scripts are allowed, since plotly.js writes them.

@@ -7,7 +7,8 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from nubench.leaderboard.boards import Board
-from nubench.results import Result, submission_path
+from nubench.results.files import submission_path
+from nubench.results.schema import Result
 
 INDEX: Final = PurePosixPath("index.html")
 ACROSS: Final = PurePosixPath("across.html")

@@ -1,0 +1,1 @@
+"""Data sets: their cards, the files that are made from them, and mending those."""

@@ -1,0 +1,1 @@
+"""Plugins: which there are, loading them, and checking what their hooks return."""

@@ -1,0 +1,1 @@
+"""Result files: what they say, how they are named and read, and handing them in."""
