@@ -67,7 +67,11 @@ def test_every_example_of_the_page_loads(documented: PluginRegistry) -> None:
 @pytest.mark.parametrize("name", HOOKS)
 def test_every_hook_is_used_by_the_project(name: str) -> None:
     """By nubench itself, by a reference plugin, or by an example package, which test_examples.py installs and runs."""
-    files = [ROOT / "nubench" / "plugins" / "builtin.py", *(ROOT / "plugins").glob("*.py"), *ROOT.glob("examples/*/src/**/*.py")]
+    files = [
+        ROOT / "nubench" / "plugins" / "builtin.py",
+        *(ROOT / "plugins").glob("*.py"),
+        *ROOT.glob("examples/*/src/**/*.py"),
+    ]
     used = [file for file in files if name in _functions(file)]
     assert used, f"no plugin of the project implements {name}"
 

@@ -29,10 +29,8 @@ from nubench.training.checkpoints import (
     snapshot_folders,
     write_finished,
 )
-from nubench.training.network_model import NetworkModel, validation_score
+from nubench.training.network_model import validation_score
 from nubench.training.prefetch import Prefetcher, ready_batches
-
-__all__ = ["NetworkModel", "Step", "TrainingRecord", "snapshot_folders", "step_seed", "train"]
 
 CHECKPOINT_INTERVAL_SECONDS: Final = 60.0
 _HISTORY_LENGTH: Final = 20
@@ -244,13 +242,13 @@ def _resumed(context: Context, network: nn.Module, optimiser: torch.optim.Optimi
         return TrainingState()
 
 
-def step_seed(seed: int, number: int) -> int:
+def _step_seed(seed: int, number: int) -> int:
     """A 63-bit seed that follows from a training's seed and a step, far apart for neighbouring steps."""
     return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _step(data: TrainingView, index: Int64, batch: SparseBatch, context: Context, number: int, progress: float) -> Step:
-    seed = step_seed(context.seed, number)
+    seed = _step_seed(context.seed, number)
     # Layers that draw at random (stochastic depth) use the global generator.
     torch.manual_seed(seed)
     return Step(
