@@ -18,7 +18,7 @@ import torch
 import typer
 
 from nubench.containers import Float32, Int64
-from nubench.evaluation.probe import Probe, fit_probe, fit_with_torch
+from nubench.evaluation.probe import Probe, fit_with_scikit_learn, fit_with_torch
 
 CLASSES, DIRECTIONS, WITH_CLASSES, FLOOR = 5, 64, 8, -1.0
 
@@ -47,7 +47,7 @@ def main(
         "Newton, torch": lambda rows, labels: fit_with_torch(rows, labels, CLASSES, device=device)
     }
     if device == "cpu":
-        solvers["lbfgs, scikit-learn"] = lambda rows, labels: fit_probe(rows, labels, CLASSES)
+        solvers["lbfgs, scikit-learn"] = fit_with_scikit_learn
     name = torch.cuda.get_device_name() if device == "cuda" else f"{os.cpu_count()} cores"
     for solver, fit in solvers.items():
         fit(rows[:500], labels[:500])

@@ -104,7 +104,7 @@ def fit_probe(
             f"without events: {missing.tolist()}"
         )
     if device == "cpu" and embeddings.size <= LARGE:
-        return _fit_with_scikit_learn(embeddings, labels, max_iterations or MAX_ITERATIONS)
+        return fit_with_scikit_learn(embeddings, labels, max_iterations or MAX_ITERATIONS)
     return fit_with_torch(embeddings, labels, classes, max_iterations, device)
 
 
@@ -133,7 +133,8 @@ def fit_with_torch(
     )
 
 
-def _fit_with_scikit_learn(embeddings: Float32, labels: Int64, max_iterations: int) -> Probe:
+def fit_with_scikit_learn(embeddings: Float32, labels: Int64, max_iterations: int = MAX_ITERATIONS) -> Probe:
+    """Fit the probe with lbfgs on the processor; the arguments of :func:`fit_probe`, checked there."""
     scaler = StandardScaler().fit(embeddings.astype(np.float64))
     model = LogisticRegression(C=INVERSE_PENALTY, solver="lbfgs", tol=TOLERANCE, max_iter=max_iterations)
     with warnings.catch_warnings():
