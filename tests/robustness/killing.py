@@ -22,6 +22,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -147,26 +148,34 @@ class Attempt:
     """Something that runs in a process group of its own."""
 
     def __init__(self, work: Callable[[], int], log: Path) -> None:
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        # An interrupt waits until the child is ready for it.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         self._child = os.fork()
+        # Both sides make the group: the child may be killed before it did, the parent may come late.
+        with suppress(ProcessLookupError, PermissionError):
+            os.setpgid(self._child, 0)
         if self._child == 0:
-            os.setsid()
-            output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(output, 1)
-            os.dup2(output, 2)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
             code = 70
             try:
+                os.dup2(output, 1)
+                os.dup2(output, 2)
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
                 code = work()
             except KeyboardInterrupt:
                 # It came between two commands, which is the business of whoever gives them.
                 code = INTERRUPTED
                 sys.stderr.write(LAST_LINE + "\n")
+                sys.stderr.flush()
             except BaseException:
                 # What no command caught belongs in the report.
                 traceback.print_exc()
             finally:
                 sys.stdout.flush()
                 os._exit(code)
+        os.close(output)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def wait(self, seconds: float | None = None, number: signal.Signals = signal.SIGKILL) -> int:
         """Wait for the end, or send a signal to the group after some seconds; return the exit code."""
