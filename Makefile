@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 RUN_ARGUMENTS ?= --method supcon --shift throws
+# Processes that share the tests out, file by file; each takes some 2 GB.
+TEST_WORKERS ?= 2
 
 .PHONY: help run test quick-test benchmark lint format docs audit leaderboards minkowski clean check-python
 
@@ -15,10 +17,10 @@ run: $(VENV)/.installed ## the first command: real Geant4 events to a leaderboar
 	$(BIN)/nubench run $(RUN_ARGUMENTS)
 
 test: $(VENV)/.installed-test lint ## everything: format, types, tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
 
 quick-test: $(VENV)/.installed-test ## the tests that take seconds
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile -m "not slow"
 
 benchmark: $(VENV)/.installed-test ## speed, measured with pytest-benchmark
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only
