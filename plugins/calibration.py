@@ -28,12 +28,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, ValidationError
 from torch import nn
 
 import nubench
 from nubench.adaptation import AdaptationConfig, augmented, new_classifier
 from nubench.containers import Events
+from nubench.errors import DataError
 from nubench.feature_maps import MappedModel, with_features
 from nubench.methods import Context, Method, TrainingView
 from nubench.simulation.lartpc import LArTPCParameters
@@ -41,11 +42,13 @@ from nubench.simulation.lartpc.fitting import FittedDetector, fit_detector
 from nubench.simulation.lartpc.scale import effective, scale_of
 from nubench.simulation.resimulation import Resimulator, draw_seed
 from nubench.sparse.batch import SparseBatch
-from nubench.storage.files import write_atomically
+from nubench.storage.checked_json import read_checked, write_checked
 from nubench.training import NetworkModel, Step, train
 
 NOMINAL = LArTPCParameters()
 FIT_FILE = "calibration.json"
+#: Ten settings take some 3 kB.
+MOST_BYTES = 100_000
 EVENTS_A_CHUNK = 500
 
 
@@ -84,20 +87,24 @@ class Calibration(Method):
         return MappedModel(network, lambda events: to_nominal_scale(events, detector), embeds=False)
 
     def _fitted(self, truth: SourceTruth, data: TrainingView, context: Context) -> FittedDetector:
-        """The fit, made once and then read again."""
+        """The fit, made once and then read again; a damaged one is made anew, and comes out as it was."""
         file = context.directory / FIT_FILE
-        if not file.exists():
-            fitted = fit_detector(
-                data.target,
-                data.train,
-                truth.resimulator,
-                NOMINAL,
-                events=self.config.events,
-                seed=draw_seed(context.seed, 0, 0),
-                progress=context.progress,
-            )
-            write_atomically(file, fitted.model_dump_json(indent=2).encode())
-        return FittedDetector.model_validate_json(file.read_bytes())
+        if file.exists():
+            try:
+                return FittedDetector.model_validate(read_checked(file, MOST_BYTES))
+            except (DataError, ValidationError) as error:
+                context.progress.say(f"{file} cannot be used, the detector is fitted again: {error}")
+        fitted = fit_detector(
+            data.target,
+            data.train,
+            truth.resimulator,
+            NOMINAL,
+            events=self.config.events,
+            seed=draw_seed(context.seed, 0, 0),
+            progress=context.progress,
+        )
+        write_checked(file, fitted.model_dump(mode="json"))
+        return fitted
 
 
 class SourceTruth:

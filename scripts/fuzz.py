@@ -30,9 +30,16 @@ with atheris.instrument_imports(include=["nubench"]):
     from nubench.storage.checked_tensors import read_arrays
     from nubench.studies.study_file import read_study
 
+
+def _unpack(path: Path) -> None:
+    # Alone in its folder: what an earlier input left there could stand in the way of this one.
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        unpack(path, Path(folder))
+
+
 #: What is read, and the name of the file that it is read from.
 READERS: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "archive": (lambda path: unpack(path, path.parent / "unpacked"), "input.zip"),
+    "archive": (_unpack, "input.zip"),
     "card": (read_card, "input.toml"),
     "events": (read_events, "input.h5"),
     "imported-card": (read_card, "input.json"),

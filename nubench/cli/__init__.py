@@ -28,6 +28,7 @@ from nubench.cli.studies import study_app
 from nubench.cli.value_names import with_value_names
 from nubench.errors import NubenchError
 from nubench.interrupts import listening
+from nubench.problems import problems_of
 
 _INTERRUPTED: Final = "nubench: interrupted; the same command goes on from here"
 #: As a shell has it: 128 and the number of SIGINT.
@@ -59,12 +60,23 @@ def _one_line() -> Iterator[None]:
     except NubenchError as error:
         typer.echo(f"nubench: {error}", err=True)
         raise typer.Exit(error.exit_code) from None
+    except typer.BadParameter as error:
+        _name_the_value(error)
+        raise
     except OSError as error:
         typer.echo(f"nubench: {error}", err=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         typer.echo(_INTERRUPTED, err=True)
         raise typer.Exit(_INTERRUPTED_CODE) from None
+
+
+def _name_the_value(error: typer.BadParameter) -> None:
+    """Say what was given; the words of typer are those of pydantic, which name only what is accepted."""
+    from pydantic import ValidationError
+
+    if isinstance(error.__cause__, ValidationError):
+        error.message = f"{error.message}; got {problems_of(error.__cause__)[0].value!r}"
 
 
 app = typer.Typer(

@@ -65,7 +65,10 @@ def compare(
     from nubench.leaderboard.terminal import comparison_table
 
     console = make_console()
-    boards = _of_detectors(_boards_of(leaderboards), detectors)
+    found = _boards_of(leaderboards)
+    if not found:
+        raise _no_results(leaderboards)
+    boards = _of_detectors(found, detectors)
     for comparison in compare_methods(boards, method):
         console.print(comparison_table(comparison))
     if detectors is not None:
@@ -94,8 +97,12 @@ def _boards_of(leaderboards: Path) -> tuple[Board, ...]:
 
     submissions = leaderboards / SUBMISSIONS
     if not submissions.is_dir():
-        raise UsageError(f"--leaderboards {str(leaderboards)!r} holds no results; `nubench run` makes some")
+        raise _no_results(leaderboards)
     return boards_of(load_results(submissions))
+
+
+def _no_results(leaderboards: Path) -> UsageError:
+    return UsageError(f"--leaderboards {str(leaderboards)!r} holds no results; `nubench run` makes some")
 
 
 def _of_detectors(boards: Sequence[Board], detectors: str | None) -> list[Board]:

@@ -56,13 +56,11 @@ def _runner(
 ) -> tuple[Runner, int]:
     """The runner that made a result in the cache, and the seed."""
     from nubench.results.files import read_result
+    from nubench.results.submissions import find_run
     from nubench.runs.request import Request
     from nubench.runs.runner import Runner
 
-    files = {file.stem: file for file in sorted((cache / "results").glob("*.json"))}
-    if run not in files:
-        raise unknown_name("run", run, files)
-    result = read_result(files[run])
+    result = read_result(find_run(cache, run))
     request = Request(
         method=f"{result.method.distribution}:{result.method.name}",
         shift=result.shift.name,

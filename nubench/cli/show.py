@@ -54,6 +54,8 @@ def show(
         useless = [name for name, value in given.items() if value is not None]
         if useless:
             raise UsageError(f"{', '.join(useless)} cannot be given with --file: the file is of one point")
+        if not file.is_file():
+            raise UsageError(f"--file: {file} does not exist or is not a file")
         _write(_from_file(event, file, plugin), out, file.stem)
         return
 
@@ -77,9 +79,9 @@ def show(
 
 def _from_file(event: int, file: Path, plugin: list[Path]) -> EventView:
     from nubench.display.loading import view_from_file
-    from nubench.events.store import read_attributes
+    from nubench.events.foreign_files import read_foreign_attributes
 
-    attributes = read_attributes(file)
+    attributes = read_foreign_attributes(file)
     return view_from_file(file, event, attributes, load_registry(plugin).detector(attributes.detector).thing)
 
 

@@ -36,6 +36,8 @@ def simulate(
     chosen = registry.detector(detector).thing
     changed = {name: _value(text) for name, text in parse_settings(setting or []).items()}
     check_axes(axes)
+    if not deposits.is_file():
+        raise UsageError(f"--deposits: {deposits} does not exist or is not a file")
     if out.exists() and out.samefile(deposits):
         raise UsageError(f"--out {str(out)!r} is the file of --deposits")
     if out.exists() and not force:

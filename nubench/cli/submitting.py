@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -55,13 +56,13 @@ class Submitter:
 
     def write_boards(self) -> None:
         """Write tables and figures anew, if anything was submitted."""
-        from filelock import FileLock
-
         from nubench.leaderboard.generate import generate_leaderboards
+        from nubench.storage.locking import locked
 
         if self._written:
             # Jobs that end together would each write tables without the others' results.
-            with FileLock(self._cache / "leaderboards.lock"):
+            waiting = f"nubench: another process is writing the tables of {self._leaderboards}; waiting for it."
+            with locked(self._cache / "leaderboards.lock", partial(typer.echo, err=True), waiting):
                 generate_leaderboards(self._leaderboards, self._columns)
 
     @property

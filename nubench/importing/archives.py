@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 import stat
 import tarfile
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Final
 
 from nubench.errors import DataError
-from nubench.storage.files import make_folder, require_space
+from nubench.storage.files import explained_failures, make_folder, require_space
 
 #: Endings of archives.
 ENDINGS: Final = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+
+#: Bytes that are held of a member.
+_PIECE: Final = 1_000_000
 
 
 def is_archive(path: Path) -> bool:
@@ -30,45 +33,53 @@ def unpack(archive: Path, folder: Path) -> None:
 
     Raises:
         DataError: when the archive is damaged, or a member is a link, a device, or lies outside; the message names it.
-        NubenchError: when the disk is too full.
+        NubenchError: when the disk is too full, or a member cannot be written beside the others.
     """
-    try:
-        if archive.name.lower().endswith(".zip"):
-            with zipfile.ZipFile(archive) as packed:
-                _unpack_zip(archive, packed, folder)
-        else:
-            with tarfile.open(archive) as packed_tar:
-                _unpack_tar(archive, packed_tar, folder)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, RuntimeError, NotImplementedError) as error:
-        raise DataError(f"{archive} is no readable archive: {error}") from error
+    if archive.name.lower().endswith(".zip"):
+        with _reading(archive):
+            packed = zipfile.ZipFile(archive)
+        with packed:
+            _unpack_zip(archive, packed, folder)
+    else:
+        with _reading(archive):
+            packed_tar = tarfile.open(archive)  # noqa: SIM115 (closed below; here nothing but reading may fail)
+        with packed_tar:
+            _unpack_tar(archive, packed_tar, folder)
 
 
 def _unpack_zip(archive: Path, packed: zipfile.ZipFile, folder: Path) -> None:
-    members = [member for member in packed.infolist() if not member.is_dir()]
+    with _reading(archive):
+        members = [member for member in packed.infolist() if not member.is_dir()]
     for member in members:
         kind = stat.S_IFMT(member.external_attr >> 16)
         _check(archive, member.filename, is_file=kind in (0, stat.S_IFREG))
     _require_room(folder, sum(member.file_size for member in members))
     for member in members:
-        with packed.open(member) as content:
-            _write(folder / member.filename, content)
+        with _reading(archive):
+            content = packed.open(member)
+        _write(archive, folder / member.filename, content)
 
 
 def _unpack_tar(archive: Path, packed: tarfile.TarFile, folder: Path) -> None:
-    members = [member for member in packed.getmembers() if not member.isdir()]
+    with _reading(archive):
+        members = [member for member in packed.getmembers() if not member.isdir()]
     for member in members:
         _check(archive, member.name, is_file=member.isreg())
     _require_room(folder, sum(member.size for member in members))
-    for name, content in _tar_contents(packed, members):
-        with content:
-            _write(folder / name, content)
-
-
-def _tar_contents(packed: tarfile.TarFile, members: list[tarfile.TarInfo]) -> Iterator[tuple[str, IO[bytes]]]:
     for member in members:
-        content = packed.extractfile(member)
+        with _reading(archive):
+            content = packed.extractfile(member)
         if content is not None:
-            yield member.name, content
+            _write(archive, folder / member.name, content)
+
+
+@contextmanager
+def _reading(archive: Path) -> Iterator[None]:
+    """Blame the archive for whatever is raised while it is read: each way of packing has errors of its own."""
+    try:
+        yield
+    except Exception as error:
+        raise DataError(f"{archive} is no readable archive: {error}") from error
 
 
 def _check(archive: Path, name: str, *, is_file: bool) -> None:
@@ -86,7 +97,12 @@ def _require_room(folder: Path, size: int) -> None:
     require_space(folder / "members", size)
 
 
-def _write(path: Path, content: IO[bytes]) -> None:
+def _write(archive: Path, path: Path, content: IO[bytes]) -> None:
     make_folder(path.parent)
-    with path.open("wb") as file:
-        shutil.copyfileobj(content, file)
+    with content, explained_failures(path), path.open("wb") as file:
+        while True:
+            with _reading(archive):
+                piece = content.read(_PIECE)
+            if not piece:
+                return
+            file.write(piece)

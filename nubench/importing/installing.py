@@ -46,7 +46,7 @@ def import_dataset(
         What was imported, and the data set.
 
     Raises:
-        UsageError: when a name or an option cannot be accepted.
+        UsageError: when a name or an option cannot be accepted, or there is no such path.
         DataError: when the files cannot.
     """
     chosen = format_called(settings.format)
@@ -58,6 +58,8 @@ def import_dataset(
             f"--like {like!r} is of the detector {template.detector!r}; files of --format {settings.format} hold "
             f"events of the one that {chosen.template!r} has"
         )
+    if not settings.path.exists():
+        raise UsageError(f"the path {settings.path} does not exist; give the file or the folder that is to be imported")
     plan = chosen.plan(settings, template, progress)
     dataset = open_dataset(registry, cache, plan.card, next(iter(PROFILES)))
     staging = cache / IMPORTED_FOLDER / f".{settings.name}-{secrets.token_hex(4)}{PARTIAL_SUFFIX}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -90,8 +90,8 @@ def iterate_rows(path: Path, axes: str, rows_a_block: int) -> Iterator[SegmentRo
         rows_a_block: rows read at once.
 
     Raises:
-        DataError: when the file or one of its columns is missing, or the table is not stored in the file; the message
-            names what is there.
+        DataError: when the file or one of its columns is missing or holds no numbers, or the table is not stored in the
+            file; the message names what is there.
         UsageError: when ``axes`` is not known.
     """
     check_axes(axes)
@@ -100,6 +100,7 @@ def iterate_rows(path: Path, axes: str, rows_a_block: int) -> Iterator[SegmentRo
         names = _find_columns(path, table, _SEGMENT_NAMES)
         time = next((name for name in _TIME_NAMES if name in table.dtype.names), None)
         wanted = [*names.values(), *([time] if time else [])]
+        _check_numbers(path, table, wanted)
         for first in range(0, len(table), rows_a_block):
             rows = table.fields(wanted)[first : first + rows_a_block]
             yield SegmentRows(
@@ -123,15 +124,18 @@ def read_primary_rows(path: Path, axes: str, rows_a_block: int) -> dict[str, Any
         ``energy`` (P,), total, MeV, or None where the file does not say it. None when the file has no trajectories.
 
     Raises:
-        DataError: when the table of trajectories lacks a column.
+        DataError: when the table of trajectories lacks a column, or one holds no numbers.
     """
     with opened(path) as file:
-        table = file.get(TRAJECTORIES)
-        if not isinstance(table, h5py.Dataset) or table.dtype.names is None:
+        table = _table(path, file, TRAJECTORIES)
+        if table is None:
             return None
         check_stored(file, TRAJECTORIES, table)
         names = _find_columns(path, table, _TRAJECTORY_NAMES)
         energy = ["E_start"] if "E_start" in table.dtype.names else []
+        vectors = [names["momentum"], names["vertex"]]
+        _check_numbers(path, table, vectors, (3,))
+        _check_numbers(path, table, {*names.values(), *energy} - {*vectors})
         blocks = []
         for first in range(0, len(table), rows_a_block):
             rows = table.fields([*names.values(), *energy])[first : first + rows_a_block]
@@ -147,18 +151,38 @@ def read_primary_rows(path: Path, axes: str, rows_a_block: int) -> dict[str, Any
     }
 
 
+def _table(path: Path, file: h5py.File, name: str) -> Any | None:
+    """A table of several columns; None where there is none of this name."""
+    try:
+        found = file.get(name)
+        return found if isinstance(found, h5py.Dataset) and found.dtype.names is not None else None
+    except (KeyError, TypeError, ValueError) as error:
+        # The header is damaged: names that are no text, types of numbers that numpy does not know.
+        raise DataError(f"{path}: table {name!r} is unreadable: {error}") from error
+
+
+def _check_numbers(path: Path, table: Any, names: Iterable[str], shape: tuple[int, ...] = ()) -> None:
+    """Refuse columns that hold anything but numbers, of this shape in each row."""
+    for name in names:
+        found = table.dtype[name]
+        if found.base.kind not in "iuf" or found.shape != shape:
+            wanted = f"{shape[0]} numbers" if shape else "a number"
+            raise DataError(f"{path}: column {name!r} of {table.name!r} must hold {wanted} a row; it is {found}")
+
+
 def _segment_table(path: Path, file: h5py.File) -> Any:
     for name in SEGMENTS:
-        table = file.get(name)
-        if isinstance(table, h5py.Dataset) and table.dtype.names is not None:
+        table = _table(path, file, name)
+        if table is not None:
             check_stored(file, name, table)
             if not len(table):
                 raise DataError(f"{path}: the table {name!r} is empty")
             return table
-    raise DataError(
-        f"{path} is no segment file: there is no table {' or '.join(map(repr, SEGMENTS))}; it holds "
-        f"{', '.join(sorted(file)) or 'nothing'}"
-    )
+    try:
+        held = ", ".join(sorted(map(str, file))) or "nothing"
+    except (KeyError, RuntimeError) as error:
+        held = f"what cannot be read ({error})"
+    raise DataError(f"{path} is no segment file: there is no table {' or '.join(map(repr, SEGMENTS))}; it holds {held}")
 
 
 def _find_columns(path: Path, table: Any, names: Mapping[str, Sequence[str]]) -> dict[str, str]:

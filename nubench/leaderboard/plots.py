@@ -10,7 +10,7 @@ from nubench.evaluation.statistics import Interval
 from nubench.leaderboard.boards import Board, Row, Spread, spread
 from nubench.leaderboard.charts import Chart, Kind, Panel, Series, printable
 from nubench.leaderboard.columns import duration, mean_cost
-from nubench.results.schema import Scores
+from nubench.results.scores import Scores
 
 #: Names of all charts.
 CHARTS: Final = ("figure", "strength", "differences", "calibration", "cost")

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from nubench.datasets.cards import Card, read_card
 from nubench.errors import PluginError
+from nubench.problems import in_words, problems_of
 from nubench.shifts import Shift
 
 if TYPE_CHECKING:
@@ -54,5 +55,5 @@ def _check(card: Card, shift: Shift) -> None:
     try:
         Card.model_validate({**dict(card), "shifts": (*card.shifts, shift)})
     except ValidationError as error:
-        reason = "; ".join(problem["msg"] for problem in error.errors())
+        reason = in_words(problems_of(error))
         raise PluginError(f"register_shifts: data set {card.name!r} cannot have the shift: {reason}") from error

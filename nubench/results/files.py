@@ -11,6 +11,8 @@ from typing import Any, Final
 from pydantic import JsonValue, ValidationError
 
 from nubench.errors import DataError
+from nubench.problems import in_words, problems_of
+from nubench.results.fields import ReadoutName, TargetAccess
 from nubench.results.schema import (
     NOT_COMPARED,
     SCHEMA_VERSION,
@@ -22,15 +24,12 @@ from nubench.results.schema import (
     PointResult,
     Profile,
     Progress,
-    ReadoutName,
-    Readouts,
     Result,
-    Scores,
     Shift,
-    TargetAccess,
     Training,
     Validation,
 )
+from nubench.results.scores import Readouts, Scores
 from nubench.shifts import NOMINAL
 from nubench.storage.checked_json import with_checksum, without_checksum
 from nubench.storage.files import write_atomically
@@ -180,7 +179,7 @@ def read_result(path: Path) -> Result:
         # Strict: a number in quotes, or 0.5 events, is a sign of a hand-made file.
         return Result.model_validate_json(text, strict=True)
     except ValidationError as error:
-        raise DataError(f"{path}: not a valid result file: {_reasons(error)}") from error
+        raise DataError(f"{path}: not a valid result file: {in_words(problems_of(error))}") from error
     except ValueError as error:
         raise DataError(f"{path} is damaged, or was changed by hand: {error}") from error
 
@@ -203,17 +202,6 @@ def load_results(directory: Path) -> list[Result]:
         known[key] = path
         results.append(result)
     return results
-
-
-def _reasons(error: ValidationError, most: int = 3) -> str:
-    problems = error.errors(include_url=False)
-    words = [f"{'.'.join(map(str, problem['loc'])) or 'result'}: {_cut(problem['msg'])}" for problem in problems[:most]]
-    return "; ".join(words) + (f"; and {len(problems) - most} more" if len(problems) > most else "")
-
-
-def _cut(message: str, most: int = 400) -> str:
-    """A message may repeat all that a file holds."""
-    return message if len(message) <= most else f"{message[:most]} ..."
 
 
 def _whole_floats_as_integers(value: JsonValue) -> JsonValue:

@@ -11,28 +11,30 @@ read as they are, and keep their number: the two never share a board.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from datetime import UTC
 from typing import Annotated, Any, Final, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    BaseModel,
-    ConfigDict,
-    Field,
-    FiniteFloat,
-    JsonValue,
-    StringConstraints,
-    model_validator,
-)
+from pydantic import AfterValidator, AwareDatetime, Field, FiniteFloat, model_validator
 
-from nubench.containers import Int64
-from nubench.evaluation import metrics
-from nubench.results.bits import pack, unpack
+from nubench.results.bits import unpack
+from nubench.results.fields import (
+    Amount,
+    Bits,
+    Count,
+    Digest,
+    Fraction,
+    Name,
+    ReadoutName,
+    Record,
+    Settings,
+    TargetAccess,
+    Text,
+    Version,
+)
+from nubench.results.scores import Readouts, Scores
 
 SCHEMA_VERSION: Final = 2
 
@@ -40,41 +42,8 @@ SCHEMA_VERSION: Final = 2
 #: the backbone (told apart by its preset).
 NOT_COMPARED: Final = frozenset({"name", "title", "seeds", "backbone"})
 
-#: How far a stored number may be from the same number computed from its confusion matrix.
-TOLERANCE: Final = 1e-9
 
-# Names become parts of paths, so they hold nothing that a file system or a web page would interpret: lower
-# case, digits, hyphens and single dots between them.
-Name = Annotated[str, StringConstraints(pattern=r"\A[a-z0-9]+((\.|-+)[a-z0-9]+)*-*\z", max_length=64)]
-Version = Annotated[str, StringConstraints(pattern=r"\A[0-9A-Za-z][0-9A-Za-z.+!-]*\z", max_length=64)]
-Text = Annotated[str, StringConstraints(max_length=400)]
-Digest = Annotated[str, StringConstraints(pattern=r"\A[0-9a-f]{64}\z")]
-#: Truth values of the test events, see :mod:`nubench.results.bits`; a million events take 167 kB.
-Bits = Annotated[str, StringConstraints(pattern=r"\A[0-9A-Za-z+/]*={0,2}\z", max_length=2_000_000)]
-Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-# JSON readers of other languages hold whole numbers in double precision.
-Count = Annotated[int, Field(ge=0, le=2**53)]
-Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-ReadoutName = Literal["head", "probe"]
-TargetAccess = Literal["none", "unlabelled", "labelled"]
-
-
-def _all_finite(value: JsonValue) -> JsonValue:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"settings must be finite; got {value}")
-    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        _all_finite(inner)
-    return value
-
-
-Settings = dict[str, Annotated[JsonValue, AfterValidator(_all_finite)]]
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Method(_Record):
+class Method(Record):
     """Who was trained.
 
     Attributes:
@@ -104,7 +73,7 @@ class Method(_Record):
         return self
 
 
-class Dataset(_Record):
+class Dataset(Record):
     """What it was trained and tested on.
 
     Attributes:
@@ -130,7 +99,7 @@ class Dataset(_Record):
         return self
 
 
-class Shift(_Record):
+class Shift(Record):
     """The named axis that the detector was moved along.
 
     Attributes:
@@ -153,7 +122,7 @@ class Shift(_Record):
         return self.points[0]
 
 
-class Backbone(_Record):
+class Backbone(Record):
     """The shared network; ``embedding_size`` is D, ``parameters`` counts trainable numbers."""
 
     preset: Name
@@ -161,7 +130,7 @@ class Backbone(_Record):
     embedding_size: Count
 
 
-class Profile(_Record):
+class Profile(Record):
     """The budget. ``settings`` holds only what makes results comparable, not threads or devices.
 
     Results of other settings stand on another leaderboard, except for :data:`NOT_COMPARED`.
@@ -171,90 +140,7 @@ class Profile(_Record):
     settings: Settings
 
 
-class Scores(_Record):
-    """Metrics of one read-out at one shift point; see :mod:`nubench.evaluation.metrics`.
-
-    Attributes:
-        efficiency: (C,) fractions, None for a class without events.
-        purity: (C,) fractions, None for a class that was never predicted.
-        confusion: (C, C) counts, rows true.
-        nll: mean negative log-likelihood, nats.
-        right: which of the U test events were judged right; None in version 1.
-        further: metrics that plugins bring, by name.
-    """
-
-    accuracy: Fraction
-    balanced_accuracy: Fraction
-    efficiency: tuple[Fraction | None, ...]
-    purity: tuple[Fraction | None, ...]
-    confusion: tuple[tuple[Count, ...], ...]
-    nll: Amount
-    calibration_error: Fraction
-    right: Bits | None = None
-    further: dict[Name, FiniteFloat] = {}
-
-    @classmethod
-    def measure(
-        cls,
-        labels: Int64,
-        log_probabilities: npt.NDArray[np.floating],
-        event: Int64 | None = None,
-        test_events: int | None = None,
-    ) -> Self:
-        """Compute every metric.
-
-        Args:
-            labels: (E,) true classes.
-            log_probabilities: (E, C) natural logarithms, normalised.
-            event: (E,) which of the U test events each is, for ``right``; without it, ``right`` is None.
-            test_events: U.
-
-        Raises:
-            ValueError: see :func:`nubench.evaluation.metrics.check_predictions`.
-
-        Example:
-            >>> Scores.measure(np.array([0, 1]), np.log([[0.9, 0.1], [0.6, 0.4]])).accuracy
-            0.5
-        """
-        right = np.zeros(test_events or 0, dtype=bool)
-        if event is not None:
-            right[event[log_probabilities.argmax(axis=1) == labels]] = True
-        return cls(
-            **_from_confusion(metrics.confusion_matrix(labels, log_probabilities)),
-            nll=metrics.negative_log_likelihood(labels, log_probabilities),
-            calibration_error=metrics.calibration_error(labels, log_probabilities),
-            right=None if event is None or test_events is None else pack(right),
-        )
-
-    @model_validator(mode="after")
-    def _agrees_with_its_confusion_matrix(self) -> Self:
-        size = len(self.confusion)
-        if size < 2 or any(len(row) != size for row in self.confusion):
-            raise ValueError("confusion must be square with at least 2 classes")
-        if not any(map(sum, self.confusion)):
-            raise ValueError("confusion must count at least one event")
-        for name, value in _from_confusion(np.array(self.confusion, dtype=np.int64)).items():
-            if name != "confusion" and not _agree(value, getattr(self, name)):
-                raise ValueError(f"{name} {getattr(self, name)} contradicts the confusion matrix, which gives {value}")
-        return self
-
-
-class Readouts(_Record):
-    """The scores of each read-out; None for one that the method does not have.
-
-    ``probe_converged`` is False when the solver of the probe gave up; None without a probe, and in version 1.
-    """
-
-    head: Scores | None = None
-    probe: Scores | None = None
-    probe_converged: bool | None = None
-
-    def get(self, name: ReadoutName) -> Scores | None:
-        """Return the scores of a read-out by its name."""
-        return self.head if name == "head" else self.probe
-
-
-class PointResult(_Record):
+class PointResult(Record):
     """One shift point.
 
     Attributes:
@@ -283,21 +169,21 @@ class PointResult(_Record):
         return self
 
 
-class Validation(_Record):
+class Validation(Record):
     """Accuracy on the source validation events, by read-out; None where there is no such read-out."""
 
     head: Fraction | None = None
     probe: Fraction | None = None
 
 
-class Progress(_Record):
+class Progress(Record):
     """Numbers seen during training at one step, by name (``loss``, ``validation_accuracy``)."""
 
     step: Count
     values: dict[Text, FiniteFloat]
 
 
-class Training(_Record):
+class Training(Record):
     """How long it was trained; ``history`` is thinned to what a plot needs."""
 
     steps: Count
@@ -306,7 +192,7 @@ class Training(_Record):
     history: Annotated[tuple[Progress, ...], Field(max_length=1000)] = ()
 
 
-class Cost(_Record):
+class Cost(Record):
     """What the whole run took; memory is in MiB.
 
     Attributes:
@@ -325,20 +211,21 @@ class Cost(_Record):
     flops_per_event: Amount | None = None
 
 
-class Environment(_Record):
-    """Where it ran. ``git_revision`` is None outside a git checkout."""
+class Environment(Record):
+    """Where it ran. ``devices`` shared each training; ``git_revision`` is None outside a git checkout."""
 
     python: Text
     platform: Text
     processor: Text
     cpu_count: Count
     device: Text
+    devices: Annotated[int, Field(ge=1)] = 1
     packages: dict[Text, Text]
     git_revision: Text | None
     nubench: Text
 
 
-class Result(_Record):
+class Result(Record):
     """One run: one method, one seed, every point of one shift.
 
     Attributes:
@@ -451,25 +338,3 @@ def _unpacked(what: str, text: str | None, count: int) -> npt.NDArray[np.bool_]:
         return unpack(text or "", count)
     except ValueError as error:
         raise ValueError(f"{what}: {error}") from error
-
-
-def _from_confusion(confusion: Int64) -> dict[str, Any]:
-    return {
-        "accuracy": metrics.accuracy(confusion),
-        "balanced_accuracy": metrics.balanced_accuracy(confusion),
-        "efficiency": _defined(metrics.efficiency(confusion)),
-        "purity": _defined(metrics.purity(confusion)),
-        "confusion": tuple(map(tuple, confusion.tolist())),
-    }
-
-
-def _defined(values: npt.NDArray[np.float64]) -> tuple[float | None, ...]:
-    return tuple(None if math.isnan(value) else value for value in values.tolist())
-
-
-def _agree(expected: Any, found: Any) -> bool:
-    if isinstance(expected, tuple):
-        return len(expected) == len(found) and all(map(_agree, expected, found))
-    if expected is None or found is None:
-        return expected is found
-    return bool(abs(expected - found) <= TOLERANCE)

@@ -63,7 +63,8 @@ def find_run(cache: Path, run: str) -> Path:
         return path
     known = {file.stem: file for file in sorted((cache / RESULTS).glob("*.json"))}
     if run not in known:
-        raise unknown_name("run", run, known)
+        where = f"(those in {cache / RESULTS}; the path of a result file is accepted as well)"
+        raise UsageError(f"{unknown_name('run', run, known)} {where}")
     return known[run]
 
 

@@ -7,6 +7,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,7 +16,8 @@ from typing import Final
 from nubench.errors import NubenchError
 
 #: Ending of an unfinished file. No reader of this package opens such a name, and ``.gitignore``-style
-#: patterns can catch all of them at once. Those that a killed process leaves are safe to delete.
+#: patterns can catch all of them at once. Those that a killed process leaves are safe to delete, see
+#: :mod:`nubench.storage.leftovers`.
 PARTIAL_SUFFIX: Final = ".partial"
 
 #: Bytes that stay free beyond what is about to be written: buffers and indices come on top.
@@ -38,8 +40,9 @@ def write_atomically(path: Path, content: bytes | Callable[[Path], object]) -> N
     """Write a file such that readers see the old one or the new one, never a piece.
 
     The content goes to a hidden file in the same folder (a rename is atomic only within one file system),
-    is forced to disk and renamed over ``path``. Missing folders are made. Whatever fails, also an
-    interrupt, removes the unfinished file and leaves an old ``path`` as it was.
+    is forced to disk and renamed over ``path``. Missing folders are made, and the file gets the mode that the
+    umask gives to any new one. Whatever fails, also an interrupt, removes the unfinished file and leaves an old
+    ``path`` as it was.
 
     Args:
         path: the file to write.
@@ -68,7 +71,12 @@ def write_atomically(path: Path, content: bytes | Callable[[Path], object]) -> N
             if isinstance(content, bytes):
                 partial.write_bytes(content)
             else:
+                partial.touch()
+                mode = stat.S_IMODE(partial.stat().st_mode)
                 content(partial)
+                # Safetensors puts another file in its place, which the owner alone may read.
+                if stat.S_IMODE(partial.stat().st_mode) != mode:
+                    partial.chmod(mode)
             _force_to_disk(partial)
             partial.replace(path)
         except BaseException:

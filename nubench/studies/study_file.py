@@ -9,6 +9,7 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from nubench.errors import DataError, NubenchError, UsageError, unknown_name
+from nubench.problems import in_words, problems_of
 from nubench.profiles import profile_called
 from nubench.shifts import NOMINAL, Name
 from nubench.storage.foreign_text import parsed_toml, read_text
@@ -118,24 +119,24 @@ def read_study(path: Path) -> Study:
         raise UsageError(f"study {str(path)!r} cannot be read: {error}") from error
     except ValueError as error:
         raise DataError(f"study {path} is not valid TOML: {error}") from error
-    _check_keys(content, set(Study.model_fields) - {"name"}, f"key of {path}")
+    _check_keys(path, content, set(Study.model_fields) - {"name"}, "key")
     figures = content.get("figures", [])
     for figure in figures if isinstance(figures, list) else ():
         if isinstance(figure, dict):
-            _check_keys(figure, FigureSpec.model_fields, f"key of a figure in {path}")
+            _check_keys(path, figure, FigureSpec.model_fields, "figure key")
     try:
         study = Study.model_validate({**content, "name": path.stem})
     except ValidationError as error:
         # A figure that is refused is missing afterwards, which pydantic says as well.
-        found = [e for e in error.errors() if e["type"] != "too_short"] or error.errors()
-        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'study'}: {e['msg']}" for e in found)
-        raise DataError(f"study {path}: {problems}") from error
+        every = problems_of(error)
+        found = [problem for problem in every if problem.kind != "too_short"] or every
+        raise DataError(f"study {path}: {in_words(found)}") from error
     profile_called(study.profile)
     return study
 
 
-def _check_keys(content: Mapping[str, object], known: Iterable[str], what: str) -> None:
+def _check_keys(path: Path, content: Mapping[str, object], known: Iterable[str], what: str) -> None:
     known = list(known)
     for key in content:
         if key not in known:
-            raise unknown_name(what, key, known)
+            raise UsageError(f"study {path}: {unknown_name(what, key, known)}")

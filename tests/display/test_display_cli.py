@@ -65,7 +65,7 @@ def test_a_mistake_ends_with_one_message(
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["show", "5", "--file", str(tmp_path / "absent.h5")])
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "absent.h5 does not exist" in done.output
 
 

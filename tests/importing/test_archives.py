@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from foreign_files import write_cube_folder
 
@@ -84,6 +85,55 @@ def test_damaged_archives_are_named(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"no archive")
     with pytest.raises(DataError, match=f"{name} is no readable archive"):
         unpack(tmp_path / name, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz", "a.tar.bz2", "a.tar.xz"])
+def test_any_damage_is_the_archives_fault(name: str, tmp_path: Path) -> None:
+    """Each way of packing has errors of its own, which say nothing of the file."""
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "a.txt").write_bytes(np.random.default_rng(1).integers(0, 40, 3000).astype(np.uint8).tobytes())
+    kind = {"a.zip": "zip", "a.tar": "tar", "a.tar.gz": "gztar", "a.tar.bz2": "bztar", "a.tar.xz": "xztar"}[name]
+    whole = Path(shutil.make_archive(str(tmp_path / "a"), kind, source)).read_bytes()
+    rng = np.random.default_rng(2)
+    refused = 0
+    for trial in range(150):
+        damaged = np.frombuffer(whole, np.uint8).copy()
+        where = rng.integers(0, len(damaged), 4)
+        damaged[where] ^= rng.integers(1, 256, 4).astype(np.uint8)
+        (tmp_path / name).write_bytes(damaged.tobytes())
+        # Not every damage can be seen; but whatever is raised is this.
+        try:
+            unpack(tmp_path / name, tmp_path / f"out{trial}")
+        except DataError:
+            refused += 1
+    assert refused > 50
+
+
+def test_an_offset_before_the_file_is_refused(tmp_path: Path) -> None:
+    archive = _zip(tmp_path / "a.zip", {"a.txt": b"one"})
+    content = bytearray(archive.read_bytes())
+    # Where the list of members begins, in the last record: later than it can, so that all places move below zero.
+    place = content.rindex(b"PK\5\6") + 16
+    content[place : place + 4] = (2**31).to_bytes(4, "little")
+    archive.write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.zip is no readable archive"):
+        unpack(archive, tmp_path / "out")
+
+
+def test_a_member_without_a_name_is_refused(tmp_path: Path) -> None:
+    archive = _zip(tmp_path / "a.zip", {"a.txt": b"one"})
+    content = archive.read_bytes()
+    # A name ends at the first zero.
+    archive.write_bytes(content.replace(b"a.txt", b"\0.txt"))
+    with pytest.raises(DataError, match=r"a\.zip is no readable archive"):
+        unpack(archive, tmp_path / "out")
+
+
+def test_members_that_exclude_each_other_are_refused(tmp_path: Path) -> None:
+    archive = _zip(tmp_path / "a.zip", {"a/b": b"one", "a": b"two"})
+    with pytest.raises(NubenchError, match=r"out/a: a folder of that name stands in the way"):
+        unpack(archive, tmp_path / "out")
 
 
 def _archives(folder: Path, split_by_class: bool) -> list[Path]:

@@ -141,6 +141,14 @@ def test_an_array_that_claims_more_than_is_stored_is_refused_before_memory_is_ta
             load_arrays(path)
 
 
+@pytest.mark.parametrize("shape", ["(", "'", "(\n  1,)\n 2", "L" * 50, "[" * 90])
+def test_a_header_that_is_no_python_is_refused(shape: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    _npz_claiming(path, shape)
+    with pytest.raises(DataError, match=r"a\.npz is no readable NumPy archive of plain arrays"):
+        load_arrays(path)
+
+
 def test_an_archive_that_unpacks_to_more_than_a_gigabyte_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "bomb.npz"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed, packed.open("a.npy", "w") as member:

@@ -201,6 +201,36 @@ def test_a_missing_column_is_named_with_those_that_are_there(column: str, tmp_pa
         _read(path)
 
 
+@pytest.mark.parametrize("kind", ["S4", "(2,)f8", "O"])
+def test_a_column_that_holds_no_numbers_is_named(kind: str, tmp_path: Path) -> None:
+    path = write_segments(tmp_path / "a.h5", segment_columns(TRACKS))
+    with h5py.File(path, "r+") as file:
+        rows = file["segments"][:]
+        other = h5py.string_dtype() if kind == "O" else kind
+        replaced = np.dtype([(name, other if name == "dE" else rows.dtype[name]) for name in rows.dtype.names])
+        del file["segments"]
+        changed = np.zeros(len(rows), replaced)
+        changed["dE"] = "1" if kind == "O" else 1
+        file["segments"] = changed
+    with pytest.raises(DataError, match=r"a\.h5: column 'dE' of '/segments' must hold a number a row; it is"):
+        _read(path)
+
+
+def test_names_of_tables_that_are_no_text_are_listed_all_the_same(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file[b"pic\x92ures"] = np.zeros(3)
+        file["other"] = np.zeros(3)
+    with pytest.raises(DataError, match=r"no segment file: .* it holds b'pic.x92ures', other"):
+        _read(tmp_path / "a.h5")
+
+
+def test_names_of_columns_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    path = write_segments(tmp_path / "a.h5", segment_columns(TRACKS))
+    path.write_bytes(path.read_bytes().replace(b"pdgId", b"pdg\x92d"))
+    with pytest.raises(DataError, match=r"a\.h5: table 'segments' is unreadable: .*can't decode byte 0x92"):
+        _read(path)
+
+
 def test_foreign_and_damaged_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         _read(tmp_path / "absent.h5")

@@ -77,6 +77,13 @@ def test_names_that_cannot_be_compared_are_refused() -> None:
         compare_methods(boards, ["supcon", "elsewhere"])
 
 
+def test_a_folder_without_results_is_named_and_no_method_called_unknown(tmp_path: Path) -> None:
+    (tmp_path / "submissions").mkdir()
+    done = CliRunner().invoke(app, ["compare", "supcon", "classifier", "--leaderboards", str(tmp_path)])
+    assert done.exit_code == 2
+    assert f"--leaderboards '{tmp_path}' holds no results" in done.output
+
+
 def test_variants_are_compared_each() -> None:
     results = [make_result(config={"size": size}) for size in (1, 2)]
     found = compare_methods(boards_of([*results, make_result("other")]), ["supcon", "other"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,9 +20,18 @@ from nubench.simulation.lartpc import LArTPCParameters, draw_parameters, simulat
 from nubench.simulation.lartpc.fitting import FittedDetector, FittedParameter
 from nubench.simulation.lartpc.scale import Scale, scale_of
 from nubench.simulation.resimulation import Resimulator
+from nubench.storage.checked_json import read_checked, write_checked
 from nubench.training import loop as training
 from nubench_plugins import calibration
-from nubench_plugins.calibration import FIT_FILE, NOMINAL, Calibration, SourceTruth, report, to_nominal_scale
+from nubench_plugins.calibration import (
+    FIT_FILE,
+    MOST_BYTES,
+    NOMINAL,
+    Calibration,
+    SourceTruth,
+    report,
+    to_nominal_scale,
+)
 from short_tracks import Sample, short_tracks
 
 TRUTH = LArTPCParameters(gain=4.2, v_pedestal=700.0, discriminator_threshold=6800.0)
@@ -78,7 +88,7 @@ def test_the_detector_is_fitted_and_the_classifier_works_at_the_target(
     fitted_once: tuple[MappedModel, Path], source: Sample, view: TrainingView
 ) -> None:
     model, directory = fitted_once
-    point = FittedDetector.model_validate_json((directory / FIT_FILE).read_bytes()).detector(NOMINAL)
+    point = FittedDetector.model_validate(read_checked(directory / FIT_FILE, MOST_BYTES)).detector(NOMINAL)
     assert scale_of(point).offset == pytest.approx(scale_of(TRUTH).offset, abs=3)
     scores = model.log_probabilities(simulate(*source, TRUTH, 9))
     assert scores is not None
@@ -119,6 +129,36 @@ def test_a_killed_run_goes_on_to_the_same_result(
     monkeypatch.setattr(calibration, "fit_detector", None)
     again = _fit(view, tmp_path / "two")
     assert steps == 11 + 20
+    assert np.array_equal(again.log_probabilities(view.target), model.log_probabilities(view.target))
+
+
+@pytest.mark.parametrize("damage", ["a digit", "the end", "other content"])
+def test_a_damaged_fit_is_made_again(
+    damage: str,
+    fitted_once: tuple[MappedModel, Path],
+    view: TrainingView,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, directory = fitted_once
+    shutil.copytree(directory, tmp_path / "copy")
+    file = tmp_path / "copy" / FIT_FILE
+    whole = file.read_bytes()
+    fit = FittedDetector.model_validate(read_checked(file, MOST_BYTES))
+    if damage == "a digit":
+        place = whole.index(b'"value": ') + len(b'"value": ')
+        digit = b"8" if whole[place : place + 1] != b"8" else b"7"
+        file.write_bytes(whole[:place] + digit + whole[place + 1 :])
+    elif damage == "the end":
+        file.write_bytes(whole[:-40])
+    else:
+        write_checked(file, {"parameters": []})
+    calls = []
+    monkeypatch.setattr(calibration, "fit_detector", lambda *_, **__: calls.append(1) or fit)
+    again = _fit(view, tmp_path / "copy")
+    assert calls == [1]
+    assert file.read_bytes() == whole
+    # The training was finished, and with the same fit it is the same.
     assert np.array_equal(again.log_probabilities(view.target), model.log_probabilities(view.target))
 
 

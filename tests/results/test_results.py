@@ -20,7 +20,8 @@ from pydantic import ValidationError
 from nubench.errors import DataError, NubenchError
 from nubench.results.bits import pack, unpack
 from nubench.results.files import experiment, fingerprint, load_results, read_result, submission_path, write_result
-from nubench.results.schema import Result, Scores
+from nubench.results.schema import Result
+from nubench.results.scores import Scores
 from result_factory import EVENTS, as_version_1, make_result, result_content, with_bits
 
 

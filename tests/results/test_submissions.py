@@ -12,10 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import typer
+from filelock import FileLock
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from nubench.cli.submitting import Submitter
 from nubench.containers import LabelledEvents
 from nubench.datasets.dataset import Dataset
 from nubench.errors import DataError, UsageError
@@ -23,6 +26,7 @@ from nubench.evaluation.labels import load_labels
 from nubench.evaluation.metrics import Metric
 from nubench.evaluation.predictions import PointPredictions, read_predictions, write_predictions
 from nubench.evaluation.recomputation import NotAtHandError, TruthSource, first_difference
+from nubench.leaderboard import generate
 from nubench.plugins.discovery import load_plugins
 from nubench.plugins.registry import PluginRegistry
 from nubench.results.files import read_result, submission_path, write_result
@@ -364,3 +368,24 @@ def test_the_predictions_of_a_run_can_be_read_by_others(world: World) -> None:
     run = world.run()
     found = read_predictions(predictions_of(run))
     assert sorted(found) == ["gain1", "gain2", "nominal"]
+
+
+def test_whoever_waits_for_the_tables_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    holder = FileLock(world.cache / "leaderboards.lock")
+    submitter = Submitter(world.registry, world.cache, world.leaderboards)
+    submitter.submit(world.run())
+
+    def let_go(message: str, *, err: bool) -> None:
+        assert err
+        said.append(message)
+        holder.release()
+
+    monkeypatch.setattr(typer, "echo", let_go)
+    monkeypatch.setattr(generate, "generate_leaderboards", lambda folder, columns: said.append("written"))
+    holder.acquire()
+    submitter.write_boards()
+    waiting = f"nubench: another process is writing the tables of {world.leaderboards}; waiting for it."
+    assert said == [waiting, "written"]
+    submitter.write_boards()
+    assert said[2:] == ["written"]

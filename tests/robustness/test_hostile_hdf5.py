@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import random
 import resource
 from collections.abc import Callable
@@ -17,7 +18,8 @@ from hypothesis import strategies as st
 
 from nubench.containers import LabelledEvents
 from nubench.errors import DataError
-from nubench.events.event_files import EventAttributes, read_events, write_events
+from nubench.events import foreign_files
+from nubench.events.event_files import EventAttributes, read_attributes, read_events, write_events
 from nubench.importing.segments import read_segments
 
 Make = Callable[..., LabelledEvents]
@@ -127,3 +129,28 @@ def test_any_bytes_are_refused(path: Path, content: bytes) -> None:
     path.write_bytes(b"\x89HDF\r\n\x1a\n" + content)
     with pytest.raises(DataError, match=r"events\.h5"):
         read_events(path)
+
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("events-that-ask-for-memory", "damaged: .*(memory|more than 1024 MB)"),
+        ("events-that-never-end", "damaged: reading its attributes took longer than 3 s"),
+    ],
+)
+def test_what_the_library_cannot_stand_is_stopped(
+    name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foreign_files, "SECONDS", 3.0)
+    path = tmp_path / "events.h5"
+    path.write_bytes(lzma.decompress((FIXTURES / f"{name}.h5.xz").read_bytes()))
+    refuse(path, message, foreign_files.read_foreign_attributes)
+
+
+def test_an_event_file_of_a_stranger_says_what_it_says(events: Path, tmp_path: Path) -> None:
+    assert foreign_files.read_foreign_attributes(events) == read_attributes(events)
+    with pytest.raises(DataError, match="does not exist"):
+        foreign_files.read_foreign_attributes(tmp_path / "absent.h5")

@@ -21,7 +21,7 @@ from nubench.evaluation.trainee import Job, Trainee
 from nubench.events.event_files import EventAttributes, read_events, read_voxels, write_events
 from nubench.plugins.discovery import load_plugins
 from nubench.progress import SilentProgress
-from nubench.results.schema import Scores
+from nubench.results.scores import Scores
 from nubench.sparse.batch import SparseBatch
 
 Make = Callable[..., LabelledEvents]

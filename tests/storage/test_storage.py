@@ -6,13 +6,17 @@ import errno
 import hashlib
 import os
 import shutil
+import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from nubench.errors import NubenchError
 from nubench.storage import files as storage
+from nubench.storage.checked_tensors import write_arrays
 from nubench.storage.files import make_folder, require_space, sha256_of, write_atomically
 
 
@@ -44,13 +48,33 @@ def test_a_function_writes_beside_and_never_to_the_final_name(tmp_path: Path) ->
     assert names(tmp_path) == ["c.json"]
 
 
-def test_the_mode_follows_the_umask(tmp_path: Path) -> None:
-    before = os.umask(0o022)
+def _write_by_a_file_for_the_owner_alone(path: Path) -> None:
+    def write(partial: Path) -> None:
+        descriptor, name = tempfile.mkstemp(dir=path.parent)
+        os.close(descriptor)
+        Path(name).replace(partial)
+
+    write_atomically(path, write)
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: write_atomically(path, b""),
+        lambda path: write_atomically(path, lambda partial: partial.write_bytes(b"")),
+        lambda path: write_arrays(path, {"a": np.zeros(3)}),
+        _write_by_a_file_for_the_owner_alone,
+    ],
+    ids=["bytes", "a function", "arrays", "a file put in its place"],
+)
+def test_the_mode_is_that_of_any_new_file(tmp_path: Path, umask: int, write: Callable[[Path], None]) -> None:
+    before = os.umask(umask)
     try:
-        write_atomically(tmp_path / "c", b"")
+        write(tmp_path / "c")
     finally:
         os.umask(before)
-    assert (tmp_path / "c").stat().st_mode & 0o777 == 0o644
+    assert (tmp_path / "c").stat().st_mode & 0o777 == 0o666 & ~umask
 
 
 @pytest.mark.parametrize(

@@ -83,9 +83,9 @@ def test_settings_go_to_the_methods_that_have_them(registry: PluginRegistry, tmp
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("seeds = 2", "seed = 2", r"unknown key of .*small\.toml 'seed'; did you mean 'seeds'.*Known.*profile"),
-        ("shift = ", "shft = ", r"unknown key of a figure in .*'shft'; did you mean 'shift'"),
-        ("seeds = 2", "seeds = 0", "seeds: Input should be greater than or equal to 1"),
+        ("seeds = 2", "seed = 2", r"small\.toml: unknown key 'seed'; did you mean 'seeds'.*Known keys: .*profile"),
+        ("shift = ", "shft = ", r"small\.toml: unknown figure key 'shft'; did you mean 'shift'\? Known figure keys: "),
+        ("seeds = 2", "seeds = 0", "seeds = 0: Input should be greater than or equal to 1"),
         ('"supcon", ', '"supcon", "supcon", ', "methods names one twice"),
         ("settings.supcon.alpha", "settings.dann.alpha", "settings of dann, which is not among its methods"),
         ('profile = "smoke"', 'profile = "smok"', "did you mean 'smoke'"),

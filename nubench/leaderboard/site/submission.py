@@ -13,7 +13,8 @@ from nubench.leaderboard.shared import parameter_text
 from nubench.leaderboard.site.paths import METHODS, board_page, method_page, relative, shift_page
 from nubench.leaderboard.site.views import CellView, Head, TableView, matrix_view, number_cell, text_cell
 from nubench.results.files import shift_folder
-from nubench.results.schema import PointResult, Result, Scores
+from nubench.results.schema import PointResult, Result
+from nubench.results.scores import Scores
 
 Pairs = list[tuple[str, str]]
 

@@ -12,7 +12,7 @@ from nubench.leaderboard.charts import Chart
 from nubench.leaderboard.columns import Column, cells
 from nubench.leaderboard.site.interactive import plotly_chart
 from nubench.leaderboard.site.paths import method_page, relative
-from nubench.results.schema import Scores
+from nubench.results.scores import Scores
 
 Style = Literal["", "number", "name", "wide", "value"]
 _SHADES: Final = 10
