@@ -1,37 +1,48 @@
 """Loop runs for a while, and watch memory and open files: neither may grow.
 
-    python scripts/soak.py --minutes 60
+    python scripts/soak.py --minutes 60 --method supcon --method classifier-augmented --set views=6400
     python scripts/soak.py --loops 6 --dataset lartpc --method classifier --set views=2000
 
-Every loop trains, scores and submits with another seed, in a cache of its own beside the data, and removes what it
-made. The first loops load libraries and fill caches of the process; growth is looked for after them, as a straight line
-through the memory of the others. It ends with 1, and says so, where memory grows by more than ``--allowed`` MB a loop,
-or the open files are more at the end than after the first loops.
+Every loop trains and scores each method twice with another seed, once in this process and once sealed in a child,
+submits the sealed run, writes the boards, and removes all that it made. Its cache lies beside the data. The first loops
+load libraries and fill caches of the process; growth is looked for after them, as a straight line through the memory of
+the others. What is free and only kept by the allocator for later is given back before memory is measured (with glibc):
+at the profile ``smoke`` it goes up and down by 100 MB. It ends with 1, and says so, where memory grows by more than
+``--allowed`` MB a loop, or the open files are more at the end than after the first loops.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import itertools
 import json
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import psutil
 
 from nubench.cache import cache_folder
+from nubench.cli.submitting import Submitter
+from nubench.evaluation.embeddings import EMBEDDINGS_FOLDER
 from nubench.plugins.discovery import load_plugins
 from nubench.progress import SilentProgress
+from nubench.results.submissions import run_file
 from nubench.runs.request import Request
 from nubench.runs.runner import Runner
 
-WARM_UP = 3
+WARM_UP: Final = 3
+#: Whether a training is a process of its own: both ways in a loop, this process alone, children alone.
+WAYS: Final = {"both": (False, True), "here": (False,), "sealed": (True,)}
 
 
 @dataclass(frozen=True)
@@ -43,25 +54,45 @@ class Measured:
     open_files: int
 
 
-def soak(request: Request, cache: Path, *, loops: int | None, seconds: float, sealed: bool) -> Iterator[Measured]:
+def soak(
+    requests: Sequence[Request], cache: Path, *, loops: int | None, seconds: float, ways: Sequence[bool]
+) -> Iterator[Measured]:
     """Run again and again, with another seed each time.
 
     Args:
-        request: what is run.
-        cache: folder whose data sets are used; trainings and results go to a folder of their own.
+        requests: what is run in a loop.
+        cache: folder whose data sets are used; all else that is in it after a loop is removed.
         loops: how many; None for as many as fit into ``seconds``.
         seconds: after which no new loop begins.
-        sealed: whether each training is a process of its own.
+        ways: for each run of a request in a loop, whether its training is sealed; sealed ones are submitted.
     """
     start, process = time.monotonic(), psutil.Process()
     for seed in itertools.count() if loops is None else range(loops):
         if time.monotonic() - start > seconds:
             return
-        runner = Runner(request, load_plugins(), cache, SilentProgress(), None, sealed=sealed)
-        runner.run(1_000_000 + seed)
-        for folder in ("trainings", "results", "predictions"):
+        for request, sealed in itertools.product(requests, ways):
+            _run(request, 1_000_000 + seed, cache, sealed=sealed)
+        for folder in ("trainings", "results", "predictions", EMBEDDINGS_FOLDER, "boards"):
             shutil.rmtree(cache / folder, ignore_errors=True)
+        _give_back()
         yield Measured(time.monotonic() - start, process.memory_info().rss / 1e6, process.num_fds())
+
+
+def _run(request: Request, seed: int, cache: Path, *, sealed: bool) -> None:
+    registry = load_plugins()
+    runner = Runner(request, registry, cache, SilentProgress(), None, sealed=sealed)
+    runner.run(seed)
+    if sealed:
+        submitter = Submitter(registry, cache, cache / "boards")
+        submitter.submit(run_file(cache, runner.key(seed)))
+        submitter.write_boards()
+
+
+def _give_back() -> None:
+    """Collect garbage, and have the allocator give back what is free."""
+    gc.collect()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def verdict(measured: list[Measured], allowed_mb: float) -> tuple[float, int, bool]:
@@ -81,17 +112,20 @@ def verdict(measured: list[Measured], allowed_mb: float) -> tuple[float, int, bo
 def main() -> None:
     """Parse the arguments, loop, and print a line of JSON for each loop."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--method", default="classifier")
+    parser.add_argument("--method", dest="methods", action="append", help="may be repeated; classifier without it")
     parser.add_argument("--dataset", default="lartpc")
     parser.add_argument("--shift", default="throws")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--loops", type=int)
     parser.add_argument("--allowed", type=float, default=1.0, help="MB a loop")
-    parser.add_argument("--no-sealed", dest="sealed", action="store_false")
+    parser.add_argument("--trainings", choices=WAYS, default="both", help="in this process, sealed in a child, or both")
     arguments = parser.parse_args()
     settings = dict(each.split("=", 1) for each in arguments.settings)
-    request = Request(arguments.method, arguments.shift, "smoke", arguments.dataset, settings=settings)
+    requests = [
+        Request(method, arguments.shift, "smoke", arguments.dataset, settings=settings)
+        for method in arguments.methods or ["classifier"]
+    ]
     with tempfile.TemporaryDirectory() as folder:
         own = Path(folder)
         data = cache_folder() / "data"
@@ -99,7 +133,8 @@ def main() -> None:
         # The data sets are shared, and what is trained on them is not.
         (own / "data").symlink_to(data, target_is_directory=True)
         measured = []
-        for one in soak(request, own, loops=arguments.loops, seconds=60 * arguments.minutes, sealed=arguments.sealed):
+        ways = WAYS[arguments.trainings]
+        for one in soak(requests, own, loops=arguments.loops, seconds=60 * arguments.minutes, ways=ways):
             measured.append(one)
             sys.stdout.write(json.dumps(asdict(one)) + "\n")
             sys.stdout.flush()

@@ -15,10 +15,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from nubench.runs.estimates import DataToBuild, Estimate
+    from nubench.runs.footprint import Footprint
     from nubench.runs.grid import Planned, State
-
-#: A prediction file and a result of a run take less.
-_BYTES_OF_A_RUN = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -30,23 +28,30 @@ class Outlook:
         states: those of them that are to be run.
         estimates: of each cell in ``planned``.
         data: what is to be built for those that are run.
+        footprints: what each of those that are run takes of memory and disk.
         free: bytes on the disk of the cache.
+        free_memory: bytes that other programs leave.
     """
 
     planned: Sequence[Planned]
     states: frozenset[State]
     estimates: Sequence[Estimate]
     data: DataToBuild
+    footprints: Sequence[Footprint]
     free: int
+    free_memory: int
 
     @classmethod
     def of(cls, planned: Sequence[Planned], states: frozenset[State], cache: Path) -> Outlook:
         """Look at runs like these in the cache, and at the data that are there; nothing is written."""
+        import psutil
+
         from nubench.runs.estimates import Estimator, data_to_build, work_of
+        from nubench.runs.footprint import footprint, volume_of
         from nubench.runs.runner import Runner
 
         estimator = Estimator(cache)
-        estimates, runners = [], {}
+        estimates, runners, footprints = [], {}, []
         for one in planned:
             runner = one.cell.runner
             assert isinstance(runner, Runner)
@@ -54,7 +59,9 @@ class Outlook:
             estimates.append(estimator.run(work_of(runner), design))
             if one.state in states:
                 runners[id(runner)] = runner
-        return cls(planned, states, estimates, data_to_build(runners.values()), shutil.disk_usage(cache).free)
+                footprints.append(footprint(volume_of(runner)))
+        data, free = data_to_build(runners.values()), shutil.disk_usage(cache).free
+        return cls(planned, states, estimates, data, footprints, free, psutil.virtual_memory().available)
 
     @property
     def to_run(self) -> list[tuple[Planned, Estimate]]:
@@ -63,9 +70,18 @@ class Outlook:
         return [(planned, estimate) for planned, estimate in pairs if planned.state in self.states]
 
     @property
-    def size(self) -> int:
-        """Bytes that will be written to the cache, trainings of large backbones not counted."""
-        return self.data.size + _BYTES_OF_A_RUN * len(self.to_run)
+    def size(self) -> float:
+        """Bytes of the disk of the cache at the most: data, what the runs leave, and what the largest has meanwhile."""
+        from nubench.runs.footprint import disk_of
+
+        return self.data.size + disk_of(self.footprints)
+
+    @property
+    def memory(self) -> float:
+        """Bytes of memory that the largest run takes, in both of its processes."""
+        from nubench.runs.footprint import largest
+
+        return largest(self.footprints)
 
     def check_space(self) -> None:
         """Raise NubenchError when the disk cannot hold what is about to be written."""
@@ -89,9 +105,15 @@ class Outlook:
         if self.data.events:
             words += (
                 f"\ndata to build first: {self.data.events:,} events and the deposits of {self.data.deposits:,}, "
-                f"about {minutes(self.data.seconds)} on two cores, {self.data.size / 1e6:,.0f} MB; "
-                f"{self.free / 1e9:.1f} GB are free"
+                f"about {minutes(self.data.seconds)} on two cores, {self.data.size / 1e6:,.0f} MB"
             )
+        if self.to_run:
+            words += (
+                f"\ndisk: about {self.size / 1e9:.1f} GB at the most, {self.free / 1e9:.1f} GB are free; "
+                f"memory: about {self.memory / 1e9:.1f} GB, {self.free_memory / 1e9:.1f} GB are free"
+            )
+            if self.memory > self.free_memory:
+                words += " - this may not be enough"
         return words
 
     def table(self) -> Table:

@@ -8,6 +8,7 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from nubench.errors import DataError, unknown_name
+from nubench.problems import in_words, problems_of
 from nubench.shifts import Name, Shift
 from nubench.storage.checked_json import without_checksum
 from nubench.storage.foreign_text import parsed_json, parsed_toml, read_text
@@ -181,7 +182,6 @@ def read_card(file: Traversable) -> Card:
         # Cards that an earlier version wrote have no checksum.
         return Card.model_validate(without_checksum(content, required=False) if isinstance(content, dict) else content)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'card'}: {e['msg']}" for e in error.errors())
-        raise DataError(f"data-set card {file.name} breaks the schema: {problems}") from error
+        raise DataError(f"data-set card {file.name} breaks the schema: {in_words(problems_of(error))}") from error
     except ValueError as error:
         raise DataError(f"data-set card {file.name} is not valid {language}: {error}") from error

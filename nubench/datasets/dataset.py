@@ -34,11 +34,13 @@ from nubench.errors import DataError, UsageError
 from nubench.events.store import (
     EventAttributes,
     TruthChunk,
+    check_voxels,
     holds_labels,
     read_attributes,
     read_events,
     read_truth,
     read_voxels,
+    stream_events,
     truth_provenance,
     write_events,
     write_truth,
@@ -244,7 +246,7 @@ class Dataset:
             try:
                 path = self.files.check(file, record.key)
                 if not is_truth and not file.startswith("labels/"):
-                    read_voxels(path)
+                    check_voxels(path, EVENTS_A_CHUNK)
             except DataError as error:
                 yield file, str(error)
             else:
@@ -347,7 +349,8 @@ class Dataset:
         if not holds_labels(path):
             return False
         before, attributes = self.manifest().files[file], read_attributes(path)
-        count, content = write_events(path, [read_events(path)], attributes, self.directory / labels_of(file))
+        chunks = stream_events(path, EVENTS_A_CHUNK)
+        count, content = write_events(path, chunks, attributes, self.directory / labels_of(file))
         if content != before.content:
             raise DataError(f"{path} holds other events than its record says; remove the folder {self.directory}")
         self.files.enter(labels_of(file), key, "", events=count, dropped=before.dropped)

@@ -18,6 +18,7 @@ import numpy as np
 from nubench.containers import Float32, Int64
 from nubench.errors import DataError
 from nubench.storage.checked_tensors import read_arrays, write_arrays
+from nubench.storage.large_arrays import count_not_finite
 
 #: Below the cache: ``embeddings/<key of the run>.safetensors``.
 EMBEDDINGS_FOLDER: Final = "embeddings"
@@ -50,7 +51,7 @@ class Embedded:
             )
         if len(np.unique(self.event_id)) < len(self.event_id):
             raise ValueError("event_id must be unique")
-        if not np.isfinite(self.rows).all():
+        if count_not_finite(self.rows):
             raise ValueError("embeddings must be finite")
 
     def __len__(self) -> int:
@@ -103,7 +104,7 @@ def read_embeddings(path: Path) -> dict[str, Embedded]:
         DataError: when the file is missing, damaged, no safetensors file, or holds something else; the message
             names the file and the part.
     """
-    arrays = read_arrays(path)
+    arrays = read_arrays(path, mapped=True)
     parts = sorted(name for name in arrays if not name.startswith(_IDS))
     if not parts or set(arrays) != {*parts, *(f"{_IDS}{name}" for name in parts)}:
         raise DataError(f"{path}: not a file of embeddings, it holds {', '.join(sorted(arrays)[:8]) or 'nothing'}")

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from nubench.containers import Deposits, Events, Float32, Int64
 from nubench.errors import DataError, PluginError
 from nubench.storage.checked_tensors import read_arrays, write_arrays
+from nubench.storage.large_arrays import count_not_finite, empty_array
 
 #: Bytes of the secret key that decides the order in which test events are handed over.
 KEY_SIZE: Final = 16
@@ -58,10 +59,10 @@ class Handout:
 
     @staticmethod
     def load(folder: Path) -> Handout:
-        """Read what :meth:`save` wrote."""
-        train, val = (read_arrays(folder / f"{split}.safetensors") for split in ("train", "val"))
+        """Read what :meth:`save` wrote; voxels of many events stay in the files and are mapped."""
+        train, val = (read_arrays(folder / f"{split}.safetensors", mapped=True) for split in ("train", "val"))
         file = folder / "target.safetensors"
-        target: Mapping[str, Any] = read_arrays(file) if file.exists() else {}
+        target: Mapping[str, Any] = read_arrays(file, mapped=True) if file.exists() else {}
         return Handout(
             _events(train),
             train["labels"],
@@ -131,6 +132,50 @@ class Outputs:
         return Outputs(arrays.get("embeddings"), arrays.get("log_probabilities"))
 
 
+class OutputRows:
+    """Collects what a model makes of E events, some of them at a time; large arrays lie on disk.
+
+    Args:
+        events: E.
+        folder: see :func:`nubench.storage.large_arrays.empty_array`.
+    """
+
+    def __init__(self, events: int, folder: Path) -> None:
+        self._events, self._folder = events, folder
+        self._arrays: dict[str, Float32] | None = None
+
+    @property
+    def embedding_size(self) -> int | None:
+        """D, or None as long as it is not known or when there are no embeddings."""
+        return self._arrays["embeddings"].shape[1] if self._arrays and "embeddings" in self._arrays else None
+
+    def put(self, index: Int64, made: Outputs, method: str) -> None:
+        """Take the rows of the events in ``index`` (K,), as :meth:`Outputs.checked` returns them.
+
+        Raises:
+            PluginError: when the model gives other arrays than for the events before; ``method`` is for the message.
+            NubenchError: when the disk is too full for them.
+        """
+        given = {name: rows for name, rows in vars(made).items() if rows is not None}
+        if self._arrays is None:
+            self._arrays = {
+                name: empty_array((self._events, rows.shape[1]), np.float32, self._folder)
+                for name, rows in given.items()
+            }
+        if given.keys() != self._arrays.keys():
+            raise PluginError(
+                f"method {method!r} returned {', '.join(self._arrays) or 'nothing'} for some events and "
+                f"{', '.join(given) or 'nothing'} for others"
+            )
+        for name, rows in given.items():
+            self._arrays[name][index] = rows
+
+    def whole(self) -> Outputs:
+        """What was put, in the order of the events; all of them must have been."""
+        arrays = self._arrays or {}
+        return Outputs(arrays.get("embeddings"), arrays.get("log_probabilities"))
+
+
 def keyed_order(key: bytes, name: str, count: int) -> Int64:
     """Draw the order in which events are handed over: nobody without the key can tell it.
 
@@ -148,8 +193,12 @@ def keyed_order(key: bytes, name: str, count: int) -> Int64:
         >>> sorted(keyed_order(bytes(16), "nominal", 5).tolist())
         [0, 1, 2, 3, 4]
     """
-    tags = [hashlib.blake2b(f"{name}/{i}".encode(), key=key, digest_size=16).digest() for i in range(count)]
-    return np.array(sorted(range(count), key=tags.__getitem__), dtype=np.int64)
+    tags = bytearray()
+    for i in range(count):
+        tags += hashlib.blake2b(f"{name}/{i}".encode(), key=key, digest_size=16).digest()
+    # Compared like the bytes of a tag: first its first half, as a big-endian number, then the other.
+    halves = np.frombuffer(tags, ">u8").reshape(count, 2)
+    return np.lexsort((halves[:, 1], halves[:, 0])).astype(np.int64)
 
 
 def save_events(path: Path, events: Events, labels: Int64 | None = None) -> None:
@@ -167,8 +216,8 @@ def save_events(path: Path, events: Events, labels: Int64 | None = None) -> None
 
 
 def load_events(path: Path) -> Events:
-    """Read the events that :func:`save_events` wrote."""
-    return _events(read_arrays(path))
+    """Read the events that :func:`save_events` wrote; voxels of many events stay in the file and are mapped."""
+    return _events(read_arrays(path, mapped=True))
 
 
 def save_deposits(path: Path, deposits: Deposits, event_id: Int64) -> None:
@@ -203,7 +252,7 @@ def _checked(method: str, call: str, rows: Any, events: int, columns: int | None
         raise PluginError(f"method {method!r}: {call} returned an array of shape {found.shape}; expected {expected}")
     if not np.issubdtype(found.dtype, np.number) or np.iscomplexobj(found):
         raise PluginError(f"method {method!r}: {call} returned numbers of type {found.dtype}; expected float32")
-    wrong = int(np.count_nonzero(~np.isfinite(found)))
+    wrong = count_not_finite(found)
     if wrong:
         raise PluginError(f"method {method!r}: {call} returned {wrong} numbers that are not finite")
     return found.astype(np.float32, copy=False)

@@ -21,7 +21,8 @@ from safetensors.numpy import save
 from nubench.containers import Float32, Int64
 from nubench.errors import DataError
 from nubench.evaluation.metrics import check_predictions
-from nubench.results.schema import Name, ReadoutName
+from nubench.problems import problems_of
+from nubench.results.fields import Name, ReadoutName
 from nubench.storage.files import explained_failures, write_atomically
 
 #: The largest file that is read: ten million predictions of 20 classes by two read-outs fit.
@@ -156,7 +157,7 @@ def _check_point(name: str) -> None:
     try:
         _POINT_NAME.validate_python(name)
     except ValidationError as error:
-        raise ValueError(f"{name!r} is no name of a shift point: {error.errors()[0]['msg']}") from error
+        raise ValueError(f"{name!r} is no name of a shift point: {problems_of(error)[0]}") from error
 
 
 def _shapes(arrays: Mapping[Any, Float32]) -> str:

@@ -16,7 +16,8 @@ from nubench.evaluation.predictions import PointPredictions
 from nubench.evaluation.rescoring import TestEvents, readouts_from
 from nubench.plugins.registry import PluginRegistry
 from nubench.results.bits import pack
-from nubench.results.schema import TOLERANCE, PointResult, Result
+from nubench.results.schema import PointResult, Result
+from nubench.results.scores import TOLERANCE
 from nubench.shifts import ShiftPoint
 
 # A value in a message is cut here: the bits of a thousand events are no use to a reader.

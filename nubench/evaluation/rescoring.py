@@ -16,7 +16,8 @@ from nubench.containers import Bool, Int64
 from nubench.errors import DataError
 from nubench.evaluation.metrics import Metric, further_scores
 from nubench.evaluation.predictions import PointPredictions
-from nubench.results.schema import ReadoutName, Readouts, Scores
+from nubench.results.fields import ReadoutName
+from nubench.results.scores import Readouts, Scores
 
 
 @dataclass(frozen=True, eq=False)

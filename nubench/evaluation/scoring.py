@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from nubench.containers import Events, Float32, Int64, LabelledEvents
 from nubench.errors import NubenchError, PluginError
-from nubench.evaluation.handout import Outputs, keyed_order
+from nubench.evaluation.handout import OutputRows, Outputs, keyed_order
 from nubench.evaluation.predictions import PointPredictions
 from nubench.evaluation.probe import Probe, fit_probe
 from nubench.evaluation.rescoring import TestEvents, readouts_from
 from nubench.evaluation.trainee import TrainingSession
 from nubench.methods import Model, TrainingView
-from nubench.results.schema import ReadoutName, Readouts, Validation
+from nubench.results.fields import ReadoutName
+from nubench.results.schema import Validation
+from nubench.results.scores import Readouts
+
+#: Test events are handed over, and embeddings read by the probe, so many at a time. More than the test events of every
+#: profile, and whole batches of :class:`nubench.training.NetworkModel`: the last bit of a result does not depend on it.
+EVENTS_AT_A_TIME: Final = 2**15
 
 #: The class scores (E, C) of each read-out.
 ReadoutRows = dict[ReadoutName, Float32]
@@ -71,7 +81,9 @@ class FittedReadouts:
         if self.probe is not None:
             if found.embeddings is None:
                 raise PluginError(f"method {self.method!r}: embed returned None after it had returned embeddings")
-            rows["probe"] = self.probe.log_probabilities(found.embeddings).astype(np.float32)
+            probe, embeddings = self.probe, found.embeddings
+            parts = [probe.log_probabilities(embeddings[part]).astype(np.float32) for part in _parts(events)]
+            rows["probe"] = np.concatenate(parts)
         if not rows:
             raise PluginError(f"method {self.method!r}: its model has neither embed nor log_probabilities")
         return rows
@@ -81,21 +93,28 @@ class FittedReadouts:
         rows = self.rows(outputs, len(labels))
         return Validation(**{name: float(np.mean(r.argmax(axis=1) == labels)) for name, r in rows.items()})
 
-    def shuffled_outputs(self, session: TrainingSession, events: Events, key: bytes, name: str) -> Outputs:
+    def shuffled_outputs(
+        self, session: TrainingSession, events: Events, key: bytes, name: str, folder: Path | None = None
+    ) -> Outputs:
         """Have events judged in an order that only the holder of the key knows; the rows come back in theirs.
 
         Args:
-            session: the training, which is given the events alone.
+            session: the training, which is given the events alone, :data:`EVENTS_AT_A_TIME` of them.
             events: E test events of one shift point.
             key, name: see :func:`nubench.evaluation.handout.keyed_order`.
+            folder: on whose disk large arrays are put; None for the system's temporary folder.
 
         Raises:
             NubenchError: what the model raises; also when an array is not one row of finite numbers an event.
         """
         order = keyed_order(key, name, len(events))
-        outputs = session.outputs(events.select(order))
-        checked = outputs.checked(self.method, len(events), self.classes, self.embedding_size)
-        return checked.select(np.argsort(order))
+        rows = OutputRows(len(events), Path(tempfile.gettempdir()) if folder is None else folder)
+        for part in _parts(len(events)):
+            index = order[part]
+            made = session.outputs(events.select(index))
+            size = self.embedding_size or rows.embedding_size
+            rows.put(index, made.checked(self.method, len(index), self.classes, size), self.method)
+        return rows.whole()
 
     def predictions(self, rows: ReadoutRows, event_id: Int64) -> PointPredictions:
         """Put the ids (E,) to what the read-outs say about the test events of one shift point.
@@ -112,6 +131,12 @@ class FittedReadouts:
     def probe_converged(self) -> bool | None:
         """Whether the solver of the probe reached its tolerance; None without a probe."""
         return None if self.probe is None else self.probe.converged
+
+
+def _parts(events: int) -> Iterator[slice]:
+    """Cut E events into parts; there is one, of none, where there are none."""
+    for first in range(0, max(1, events), EVENTS_AT_A_TIME):
+        yield slice(first, min(first + EVENTS_AT_A_TIME, events))
 
 
 @dataclass(frozen=True)

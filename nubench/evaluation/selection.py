@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from nubench.containers import Events, Float32, Int64
 from nubench.errors import NubenchError, PluginError, UsageError
 from nubench.evaluation.handout import Outputs
@@ -215,5 +217,5 @@ def _digest(events: Events) -> str:
     """A name for what a model makes of these events."""
     digest = hashlib.sha256()
     for array in (events.offsets, events.coords, events.features):
-        digest.update(array.tobytes())
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:16]

@@ -34,6 +34,7 @@ from nubench.events.hdf5 import (
 )
 from nubench.events.label_files import FROM_TRACK, LABELS, LabelWriter, checked_labels
 from nubench.storage.files import write_atomically
+from nubench.storage.large_arrays import count_not_finite
 
 #: Version 1 holds labels and truth, version 2 does not.
 SCHEMA_VERSION: Final = 2
@@ -112,7 +113,10 @@ def read_attributes(path: Path) -> EventAttributes:
 
 
 def read_events(path: Path) -> LabelledEvents:
-    """Read a file of events with their labels whole.
+    """Read a file of events with their labels whole; of many events the voxels then lie on disk.
+
+    Tables of more than :data:`nubench.storage.large_arrays.LARGE` bytes are unpacked into files without a name beside
+    ``path`` and mapped.
 
     Raises:
         DataError: when the file is missing, corrupt, foreign, of a newer schema, holds no labels, or its content is
@@ -134,6 +138,18 @@ def read_voxels(path: Path) -> Events:
         return content.voxels(0, len(content))
 
 
+def check_voxels(path: Path, events_a_chunk: int) -> None:
+    """Read the events of a file as :func:`read_voxels` does, ``events_a_chunk`` at a time, and keep none.
+
+    Raises:
+        DataError: as :func:`read_voxels`.
+    """
+    with opened(path) as file:
+        content = _EventTables(file)
+        for first, last in ranges(len(content), events_a_chunk):
+            content.voxels(first, last)
+
+
 def holds_labels(path: Path) -> bool:
     """Tell whether labels and truth stand in the file of events itself.
 
@@ -142,6 +158,18 @@ def holds_labels(path: Path) -> bool:
     """
     with opened(path) as file:
         return "labels" in file
+
+
+def count_events(path: Path) -> tuple[int, int]:
+    """Count the events of a file, and their voxels, without reading them.
+
+    Raises:
+        DataError: as :func:`read_attributes`, and when a table is missing.
+    """
+    with opened(path) as file:
+        _read_attributes(file)
+        offsets = checked_offsets(file, "offsets")
+        return len(offsets) - 1, int(offsets[-1])
 
 
 def stream_events(path: Path, events_a_chunk: int, labels_path: Path | None = None) -> Iterator[LabelledEvents]:
@@ -236,7 +264,7 @@ class _EventTables:
         """Read the events from ``first`` to before ``last``."""
         offsets = self._offsets[first : last + 1]
         voxels = read_rows(self._voxels, self.rows(first, last))
-        wrong = int(np.count_nonzero(~np.isfinite(voxels["features"])))
+        wrong = count_not_finite(voxels["features"])
         if wrong:
             raise DataError(f"{self._path}: {wrong} features are not finite numbers")
         return Events(offsets - offsets[0], voxels["coords"], voxels["features"])

@@ -16,6 +16,7 @@ from nubench.containers import Int64
 from nubench.errors import DataError, UsageError
 from nubench.storage.files import require_space
 from nubench.storage.foreign_text import parsed_json
+from nubench.storage.large_arrays import PIECE, empty_array, is_large
 
 #: Tables by name: type of the numbers, and columns; 0 columns is a plain vector.
 Layout = Mapping[str, tuple[type[np.generic], int]]
@@ -160,8 +161,28 @@ def checked_offsets(file: h5py.File, name: str) -> Int64:
 
 
 def read_rows(tables: Mapping[str, Any], rows: slice) -> dict[str, Any]:
-    """Read the same rows of some tables."""
-    return {name: table[rows] for name, table in tables.items()}
+    """Read the same rows of some tables; many of them piece by piece, into an array that lies on disk.
+
+    Raises:
+        NubenchError: when the disk of the file is too full for that.
+    """
+    return {name: _read(table, *rows.indices(len(table))[:2]) for name, table in tables.items()}
+
+
+def _read(table: Any, first: int, last: int) -> npt.NDArray[Any]:
+    width = table.shape[1:]
+    size = max(0, last - first) * table.dtype.itemsize * math.prod(width)
+    if not is_large(size):
+        whole: npt.NDArray[Any] = table[first:last]
+        return whole
+    array = empty_array((last - first, *width), table.dtype, Path(table.file.filename).parent)
+    at_a_time = _CHUNK_ROWS * max(1, PIECE * (last - first) // (size * _CHUNK_ROWS))
+    for begin in range(first, last, at_a_time):
+        end = min(begin + at_a_time, last)
+        array[begin - first : end - first] = table[begin:end]
+    # Like the file that it comes from.
+    array.flags.writeable = False
+    return array
 
 
 def ranges(count: int, events_a_chunk: int) -> Iterator[tuple[int, int]]:

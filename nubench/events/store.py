@@ -2,6 +2,8 @@
 
 from nubench.events.event_files import (
     EventAttributes,
+    check_voxels,
+    count_events,
     holds_labels,
     read_attributes,
     read_events,
@@ -14,6 +16,8 @@ from nubench.events.truth_files import TruthChunk, read_truth, truth_provenance,
 __all__ = [
     "EventAttributes",
     "TruthChunk",
+    "check_voxels",
+    "count_events",
     "holds_labels",
     "read_attributes",
     "read_events",

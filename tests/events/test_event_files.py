@@ -24,9 +24,12 @@ from hdf5_damage import (
 
 from nubench.containers import Events, LabelledEvents, Primaries
 from nubench.errors import DataError, NubenchError, UsageError
+from nubench.events import hdf5
 from nubench.events.label_files import read_labels
 from nubench.events.store import (
     EventAttributes,
+    check_voxels,
+    count_events,
     holds_labels,
     read_attributes,
     read_events,
@@ -34,6 +37,7 @@ from nubench.events.store import (
     stream_events,
     write_events,
 )
+from nubench.storage import large_arrays
 
 ATTRIBUTES = EventAttributes("lartpc", ("a", "b", "c"), 0.38, "throws", "throw1", {"gain": 4.0}, {"seed": 3})
 Make = Callable[..., LabelledEvents]
@@ -151,6 +155,39 @@ def test_streaming_holds_no_more_than_a_chunk(tmp_path: Path, synthetic_events: 
 
     streamed = peak(lambda: [len(chunk) for chunk in stream_events(tmp_path / "events.h5", 10)])
     assert streamed < peak(lambda: read_events(tmp_path / "events.h5")) / 5
+
+
+def test_events_are_counted_and_checked_without_being_kept(tmp_path: Path, synthetic_events: Make) -> None:
+    events, path = synthetic_events(50, 2), tmp_path / "events.h5"
+    write_events(path, [events], ATTRIBUTES, tmp_path / "labels.h5")
+    assert count_events(path) == (50, len(events.events.coords))
+    check_voxels(path, 7)
+    with h5py.File(path, "a") as content:
+        content["features"][int(events.events.offsets[20])] = np.nan
+    with pytest.raises(DataError, match=r"events\.h5: 1 features are not finite numbers"):
+        check_voxels(path, 7)
+    (tmp_path / "none.h5").write_bytes(b"")
+    for read in (count_events, lambda path: check_voxels(path, 7)):
+        with pytest.raises(DataError, match="is not a readable HDF5 file"):
+            read(tmp_path / "none.h5")
+
+
+def test_large_tables_are_the_same_and_cannot_be_written_to(
+    file: Path, synthetic_events: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_memory = read_events(file)
+    monkeypatch.setattr(large_arrays, "LARGE", 0)
+    # Several pieces of a few rows.
+    monkeypatch.setattr(hdf5, "_CHUNK_ROWS", 64)
+    monkeypatch.setattr(hdf5, "PIECE", 64)
+    found = read_events(file)
+    assert_same(found, in_memory)
+    assert found.from_track is not None
+    for table in (found.events.coords, found.events.features, found.from_track):
+        with pytest.raises(ValueError, match="read-only"):
+            table[0] = 1
+    assert sorted(path.name for path in file.parent.iterdir()) == ["events.h5"]
+    assert_same(joined(list(stream_events(file, 7))), in_memory)
 
 
 def test_a_chunk_of_no_events_is_refused(file: Path) -> None:

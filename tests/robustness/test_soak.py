@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from quick_world import DATASET, SHIFT, open_world
-from soak import WARM_UP, Measured, soak, verdict
+from soak import WARM_UP, WAYS, Measured, soak, verdict
 
 from nubench.runs.request import Request
 
@@ -16,7 +16,7 @@ from nubench.runs.request import Request
 def test_a_dozen_runs_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     open_world(tmp_path, monkeypatch)
     request = Request("classifier", SHIFT, "smoke", DATASET, device="cpu")
-    measured = list(soak(request, tmp_path / "cache", loops=WARM_UP + 9, seconds=3600, sealed=False))
+    measured = list(soak([request], tmp_path / "cache", loops=WARM_UP + 9, seconds=3600, ways=WAYS["here"]))
     growth, more, _ = verdict(measured, 1.0)
     assert more <= 0, measured
     # A run's events, weights and optimiser are some 20 MB: one that was kept would show.

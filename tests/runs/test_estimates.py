@@ -30,6 +30,7 @@ from nubench.runs.estimates import (
     operations_of,
     work_of,
 )
+from nubench.runs.footprint import Footprint
 from nubench.runs.grid import Cell, Planned, states_to_run
 from nubench.runs.request import Request
 from nubench.runs.runner import Runner
@@ -124,11 +125,15 @@ def test_data_that_are_there_are_not_counted(synthetic_events: Callable[..., Lab
 def test_a_disk_that_is_too_small_is_found_before_anything_runs() -> None:
     cell = Cell(Request("supcon", "throws", dataset="lartpc"), 0, cast("Any", None))
     data = DataToBuild(deposits=10_000, events=30_000)
-    outlook = Outlook([Planned(cell)], states_to_run(), [Estimate(60.0, "rate")], data, free=10**8)
-    assert 3.7e8 < data.size < outlook.size
-    with pytest.raises(NubenchError, match=r"0\.1 GB free; about 0\.4 GB are needed"):
+    takes = Footprint(training=7e8, evaluation=6e8, kept=2e7, meanwhile=3e8)
+    outlook = Outlook([Planned(cell)], states_to_run(), [Estimate(60.0, "rate")], data, [takes], 10**8, 2 * 10**9)
+    assert outlook.size == data.size + takes.kept + takes.meanwhile
+    with pytest.raises(NubenchError, match=r"0\.1 GB free; about 0\.7 GB are needed"):
         outlook.check_space()
     replace(outlook, free=10**9).check_space()
+    assert "memory: about 1.3 GB, 2.0 GB are free" in outlook.summary()
+    assert "not be enough" not in outlook.summary()
+    assert "this may not be enough" in replace(outlook, free_memory=10**9).summary()
     replace(outlook, states=states_to_run(retry_failed=True)).check_space()
     assert "about 1.0 min for those whose like is known" in outlook.summary()
     assert "30,000 events and the deposits of 10,000" in outlook.summary()

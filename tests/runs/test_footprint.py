@@ -1,0 +1,112 @@
+"""Memory and disk of a run: against the peaks that runs recorded, and bounded where the events stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nubench.backbone_designs import preset_designs
+from nubench.containers import LabelledEvents
+from nubench.plugins.discovery import load_plugins
+from nubench.progress import SilentProgress
+from nubench.results.files import SUBMISSIONS, load_results
+from nubench.runs.estimates import operations_of
+from nubench.runs.footprint import Volume, disk_of, footprint, largest, volume_of
+from nubench.runs.request import Request
+from nubench.runs.runner import Runner
+from nubench.storage.large_arrays import LARGE
+from small_dataset import CLASSES, EVENTS, build
+
+DESIGNS = {design.name: design for design in preset_designs()}
+#: By how much a recorded peak may differ from the estimate, either way.
+FACTOR = 1.5
+SMOKE = Volume(
+    source_events=13_000,
+    target_events=0,
+    test_events=1_500,
+    points=7,
+    trainings=1,
+    classes=5,
+    batch=128,
+    operations=19e6,
+    embedding_size=128,
+    parameters=10**6,
+)
+
+
+def test_the_estimate_is_near_the_peaks_that_runs_recorded() -> None:
+    """The committed results state the largest resident memory of each training; none of a network is left out."""
+    registry = load_plugins()
+    compared = set()
+    for result in load_results(Path(__file__).parents[2] / "leaderboards" / SUBMISSIONS):
+        if result.backbone is None or result.environment.device != "cpu" or result.dataset.name != "lartpc":
+            continue
+        design = DESIGNS[result.backbone.preset]
+        method = registry.method(result.method.name).thing
+        volume = replace(
+            SMOKE,
+            source_events={"smoke": 13_000, "laptop": 42_000}[result.profile.name],
+            target_events=0
+            if method.target_access == "none"
+            else {"smoke": 1_500, "laptop": 5_000}[result.profile.name],
+            batch=result.method.config["batch_size"],
+            operations=operations_of(design),
+            embedding_size=result.backbone.embedding_size,
+        )
+        expected = footprint(volume).training / 2**20
+        assert expected / FACTOR < result.cost.peak_memory_mb < expected * FACTOR, (result.method.name, expected)
+        compared.add((result.profile.name, result.method.name))
+    assert len(compared) >= 3
+
+
+def test_memory_does_not_grow_with_voxels_that_lie_on_disk() -> None:
+    many = replace(SMOKE, source_events=1_000_000, test_events=200_000)
+    more = replace(many, voxels=4 * many.voxels, operations=0.0)
+    assert footprint(more).memory < footprint(many).memory
+    voxels = 1_000_000 * many.voxels * 16
+    tables = footprint(many).training - footprint(replace(many, source_events=0)).training
+    assert tables < 2 * LARGE + 1_000_000 * (100 + 8 * 128) + 1 < voxels / 4
+    # What is on the disk instead.
+    assert footprint(many).meanwhile > 2 * voxels
+
+
+def test_a_larger_batch_and_network_take_more_and_no_network_takes_less() -> None:
+    larger = replace(SMOKE, batch=256)
+    assert footprint(larger).training - footprint(SMOKE).training == pytest.approx(128 * 2.5 * 2**20, rel=0.02)
+    small = replace(SMOKE, operations=operations_of(DESIGNS["small"]))
+    assert footprint(small).training > footprint(SMOKE).training + 300 * 2**20
+    without = replace(SMOKE, operations=0.0, embedding_size=0, parameters=0)
+    assert footprint(without).memory < footprint(SMOKE).memory
+    assert footprint(without).kept < footprint(SMOKE).kept
+
+
+def test_runs_follow_one_another_and_leave_what_they_keep() -> None:
+    one, other = footprint(SMOKE), footprint(replace(SMOKE, batch=256, test_events=3_000))
+    assert largest([one, other]) == other.memory
+    assert disk_of([one, other]) == one.kept + other.kept + other.meanwhile
+    assert (largest([]), disk_of([])) == (0.0, 0.0)
+
+
+def test_the_volume_of_a_run_is_that_of_its_card_and_its_files(
+    synthetic_events: Callable[..., LabelledEvents], tmp_path: Path
+) -> None:
+    registry = load_plugins()
+    built = build(registry, tmp_path, synthetic_events)
+    runner = Runner(
+        Request("classifier", "gains", dataset="drawn", device="cpu"), registry, tmp_path, SilentProgress(), 1
+    )
+    found = volume_of(runner)
+    train = built.load("train", "gains", runner.points[0]).events
+    assert len(train) == EVENTS
+    assert found.voxels == len(train.coords) / EVENTS
+    assert (found.points, found.trainings, found.classes, found.batch) == (3, 1, len(CLASSES), 128)
+    assert (found.source_events, found.test_events, found.target_events) == (3 * 25, 3 * 20, 0)
+    assert found.embedding_size == 128
+    seeing = Runner(Request("dann", "gains", dataset="drawn", device="cpu"), registry, tmp_path, SilentProgress(), 1)
+    assert (volume_of(seeing).trainings, volume_of(seeing).target_events) == (3, 15)
+    nothing = Runner(Request("summary-features", "throws"), registry, tmp_path / "empty", SilentProgress(), 1)
+    assert volume_of(nothing).voxels == 516
+    assert volume_of(nothing).parameters == 0
