@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nubench.errors import UsageError, unknown_name
+from nubench.shares import draw_per_event
 from nubench.sparse.activation import gelu_with_response
 from nubench.sparse.batch import SparseBatch
 from nubench.sparse.coordinates import build_pyramid
@@ -146,7 +147,10 @@ class Block(nn.Module):
         change = multiply_rows(inner, self.contract.weight.t(), self.contract.bias)
         if self.training and self.drop_path > 0:
             keep = 1 - self.drop_path
-            kept = torch.bernoulli(change.new_full((len(offsets) - 1,), keep)) / keep
+            kept = (
+                draw_per_event(lambda events: torch.bernoulli(change.new_full((events,), keep)), len(offsets) - 1)
+                / keep
+            )
             change = change * torch.repeat_interleave(kept, offsets.diff(), output_size=len(change))[:, None]
         return features + change
 

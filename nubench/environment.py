@@ -45,14 +45,15 @@ _NOT_SCORING: Final = (
 )
 
 
-def describe(device: str) -> Environment:
-    """Describe this machine and installation; ``device`` is where the network ran."""
+def describe(device: str, devices: int = 1) -> Environment:
+    """Describe this machine and installation; ``device`` is where the network ran, on so many of them."""
     return Environment(
         python=platform.python_version(),
         platform=f"{platform.system()} {platform.machine()} {''.join(platform.libc_ver())}".strip(),
         processor=_processor(),
         cpu_count=os.cpu_count() or 1,
         device=device,
+        devices=devices,
         packages={name: version(name) for name in _PACKAGES},
         git_revision=git_revision(),
         nubench=nubench.__version__,

@@ -55,7 +55,7 @@ def _synthetic_events(count: int, seed: int, classes: int = 3) -> LabelledEvents
     return LabelledEvents(events, labels.astype(np.int64), truth)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def synthetic_events() -> Callable[..., LabelledEvents]:
     """A function (count, seed, classes=3) -> labelled events that are learnt in a few steps."""
     return _synthetic_events

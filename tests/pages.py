@@ -25,6 +25,7 @@ OTHER_COMMANDS = {
     "python scripts/soak.py --minutes 60": "takes an hour; tests/robustness runs it in short",
     "python scripts/write_cli_reference.py": "changes the repository; test_docs.py runs what it does",
     "sbatch seeds.sh": "needs a cluster; the script is tested",
+    "torchrun --nproc-per-node 4 -m nubench run --method supcon --shift throws --profile paper": "see tests/launching",
 }
 
 

@@ -24,6 +24,7 @@ from small_world import foreign_files, shrink
 
 #: Commands that no test runs, and why.
 NOT_RUN = {
+    "nubench run --method supcon --shift throws --profile paper --devices 4": "tests/launching does the same with two",
     "nubench data fetch segmented-cube": "downloads a data set from outside; test_archives.py tests what it does",
     "nubench study estimate studies/smoke.toml": "measures this machine for minutes; tests/studies tests it",
     "nubench study run studies/paper.toml --launcher slurm --slurm partition=gpu": "needs a cluster",

@@ -37,6 +37,7 @@ class Grid:
         progress: what the runners say things to.
         book: where failures are kept.
         sealed: whether trainings are kept apart from labels.
+        devices: that share each training.
     """
 
     planned: Sequence[Planned]
@@ -48,6 +49,7 @@ class Grid:
     progress: RememberingProgress
     book: FailureBook
     sealed: bool
+    devices: int = 1
 
     @classmethod
     def of(
@@ -61,6 +63,8 @@ class Grid:
         states: frozenset[State] | None = None,
         sealed: bool = True,
         processes: int | None = None,
+        devices: int = 1,
+        launched: bool = False,
     ) -> Grid:
         """Check every name before the first minute is spent, and look up what is finished.
 
@@ -69,22 +73,25 @@ class Grid:
             registry, cache, leaderboards, console, sealed: see above.
             states: which cells are to be run; None for all that are not finished.
             processes: of Geant4.
+            devices: that share each training.
+            launched: whether cells become jobs; their machines, and not this one, have the devices.
 
         Raises:
-            UsageError: when a name does not exist or a setting cannot be accepted.
+            UsageError: when a name does not exist, a setting cannot be accepted, or there are fewer devices.
         """
         from nubench.progress import ConsoleProgress
         from nubench.runs.failures import FailureBook, RememberingProgress
         from nubench.runs.grid import open_grid, plan, states_to_run
 
         progress, book = RememberingProgress(ConsoleProgress(console)), FailureBook(cache)
+        here = 1 if launched else devices
         cells = [
             cell
             for request, seeds in asked
-            for cell in open_grid([request], seeds, registry, cache, progress, processes, sealed=sealed)
+            for cell in open_grid([request], seeds, registry, cache, progress, processes, sealed=sealed, devices=here)
         ]
         wanted = states_to_run() if states is None else states
-        return cls(plan(cells, book), wanted, registry, cache, leaderboards, console, progress, book, sealed)
+        return cls(plan(cells, book), wanted, registry, cache, leaderboards, console, progress, book, sealed, devices)
 
     def outlook(self) -> Outlook:
         """What the grid is about to do, how long it takes and what it needs."""
@@ -112,7 +119,7 @@ def carry_out(grid: Grid, how: LaunchOptions, plugins: Sequence[Path]) -> None:
 
     check_leaderboards(grid.leaderboards)
     outlook = grid.outlook()
-    if len(grid.planned) > 1 or outlook.data.events:
+    if outlook.to_run:
         grid.console.print(outlook.summary(), highlight=False, soft_wrap=True)
     outlook.check_space()
     if how.launcher is not None:
@@ -132,7 +139,7 @@ def _launch(grid: Grid, how: LaunchOptions, plugins: Sequence[Path], *, build_da
     from nubench.launching.commands import RunCommand
 
     commands = [
-        RunCommand.of(one.cell.request, one.cell.seed, plugins, sealed=grid.sealed)
+        RunCommand.of(one.cell.request, one.cell.seed, plugins, sealed=grid.sealed, devices=grid.devices)
         for one in grid.planned
         if one.state in grid.states
     ]

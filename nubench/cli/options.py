@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +33,33 @@ LeaderboardsOption = Annotated[Path, typer.Option("--leaderboards", help="folder
 ProcessesOption = Annotated[
     int | None, typer.Option("--processes", min=1, help="Geant4 processes [default: all cores]")
 ]
+DevicesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--devices", min=1, help="GPUs, or processes on a CPU, that share each training [default: 1, or torchrun's]"
+    ),
+]
+
+
+def devices_of_a_training(asked: int | None) -> int:
+    """How many devices share each training: as asked for, or as many as ``torchrun`` has started processes for.
+
+    Of these, the first one goes on: it starts a process a device itself, as only trainings are shared.
+
+    Raises:
+        UsageError: when both say something, or ``torchrun`` was asked for several machines.
+        Exit: in all processes of ``torchrun`` but the first.
+    """
+    from nubench.runs.devices import Torchrun
+
+    torchrun = Torchrun.found(os.environ)
+    if torchrun is None:
+        return asked or 1
+    if asked is not None and asked != torchrun.processes:
+        raise UsageError(f"--devices {asked}, but torchrun has started {torchrun.processes} processes; leave one out")
+    if torchrun.rank > 0:
+        raise typer.Exit
+    return torchrun.processes
 
 
 def make_console() -> Console:

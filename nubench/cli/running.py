@@ -11,10 +11,12 @@ from nubench.cache import cache_folder
 from nubench.cli.launching import JobsOption, LauncherOption, LaunchOptions, SlurmOption
 from nubench.cli.options import (
     CacheOption,
+    DevicesOption,
     LeaderboardsOption,
     PluginOption,
     ProcessesOption,
     ProfileOption,
+    devices_of_a_training,
     load_registry,
     make_console,
     parse_settings,
@@ -43,6 +45,7 @@ def run(
     backbone: Annotated[str | None, typer.Option(help="backbone [default: the profile's]")] = None,
     engine: Annotated[str, typer.Option(help="engine of the sparse convolutions")] = "native",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    devices: DevicesOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="print what would be run and how long it takes, and do nothing")
     ] = False,
@@ -74,6 +77,7 @@ def run(
 
     if only_missing and retry_failed:
         raise UsageError("--only-missing and --retry-failed exclude each other; without both, everything is run")
+    shared_by = devices_of_a_training(devices)
     for option, names in (("method", method), ("shift", shift), ("source", source)):
         if len(set(names)) < len(names):
             raise UsageError(f"--{option} names a {option} twice: {', '.join(names)}")
@@ -88,6 +92,8 @@ def run(
         states=states_to_run(only_missing=only_missing, retry_failed=retry_failed),
         sealed=sealed,
         processes=processes,
+        devices=shared_by,
+        launched=launcher is not None,
     )
     if dry_run:
         print_outlook(grid.console, grid.outlook())

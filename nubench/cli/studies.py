@@ -12,9 +12,11 @@ from nubench.cache import cache_folder
 from nubench.cli.launching import JobsOption, LauncherOption, LaunchOptions, SlurmOption
 from nubench.cli.options import (
     CacheOption,
+    DevicesOption,
     LeaderboardsOption,
     PluginOption,
     ProcessesOption,
+    devices_of_a_training,
     load_registry,
     make_console,
 )
@@ -46,6 +48,7 @@ def study_run(
     slurm: SlurmOption = None,
     jobs: JobsOption = 1,
     device: DeviceOption = "auto",
+    devices: DevicesOption = None,
     engine: EngineOption = "native",
     plugin: PluginOption = [],  # noqa: B006 (typer reads the default, nobody changes it)
     leaderboards: LeaderboardsOption = Path("leaderboards"),
@@ -56,7 +59,7 @@ def study_run(
     from nubench.cli.carrying_out import Grid, carry_out
     from nubench.cli.planning import print_outlook
 
-    how = LaunchOptions(launcher, slurm or (), jobs)
+    how, shared_by = LaunchOptions(launcher, slurm or (), jobs), devices_of_a_training(devices)
     registry, folder = load_registry(plugin), cache_folder(cache)
     opened = _open(study, figure, registry, folder)
     left = [cell for cell in _cells(opened, registry, leaderboards, device, engine) if cell.result is None]
@@ -65,7 +68,13 @@ def study_run(
         console.print(f"Every cell of {opened.name} is there; `nubench study report {study}` draws its figures.")
         return
     grid = Grid.of(
-        [(cell.request, (cell.seed,)) for cell in left], registry, folder, leaderboards, console, processes=processes
+        [(cell.request, (cell.seed,)) for cell in left],
+        registry,
+        folder,
+        leaderboards,
+        console,
+        processes=processes,
+        devices=shared_by,
     )
     if dry_run:
         print_outlook(console, grid.outlook())

@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -27,11 +28,13 @@ from nubench.evaluation.handout import Handout, Outputs, SourceSplit, save_depos
 from nubench.evaluation.messages import ERRORS, Order, ProgressRelay, Sender
 from nubench.evaluation.sealed_child import INTERRUPTED
 from nubench.evaluation.trainee import DepositSource, Report
+from nubench.problems import problems_of
 from nubench.progress import Progress
 from nubench.storage.files import make_folder
 
 #: A child that is interrupted may keep what it has, after the step that it is in.
 _SECONDS_TO_END: Final = 90.0
+_SECONDS_BETWEEN_LOOKS: Final = 0.1
 #: A longer message than this is none of ours.
 _LONGEST_LINE: Final = 10_000_000
 
@@ -41,16 +44,20 @@ class SealedTraining:
 
     Args:
         order: what it is told; its folder ``handout`` is made, and emptied at the end.
-        handout: the events that it is given.
+        handout: the events that it is given; None for a child that helps another one with a training: it finds in the
+            folder what that one was given, deposits included, and what it prints goes to :attr:`log`.
         forbidden: folders that the child must not read, as far as the system can see to it.
         progress: shows what the child reports.
         deposits: hands over the deposits of the training events when they are asked for.
+
+    Attributes:
+        log: file with what a child printed that helps another one; it is there as long as the context lasts.
     """
 
     def __init__(
         self,
         order: Order,
-        handout: Handout,
+        handout: Handout | None,
         forbidden: Sequence[Path],
         progress: Progress,
         deposits: DepositSource | None = None,
@@ -58,20 +65,26 @@ class SealedTraining:
         self._order, self._handout, self._forbidden = order, handout, forbidden
         self._progress, self._deposits = ProgressRelay(progress), deposits
         self._folder = order.handout
+        self.log = self._folder / f"process{order.job.seat.number if order.job.seat else 0}.log"
 
     def __enter__(self) -> Self:
         make_folder(self._folder / "tmp")
         if self._order.job.device != "cpu":
             _make_kernel_caches()
-        self._empty()
-        self._handout.save(self._folder)
+        if self._handout is not None:
+            self._empty()
+            self._handout.save(self._folder)
         commands, our_commands = os.pipe()
         our_answers, answers = os.pipe()
+        printed: IO[bytes] | None = None
         try:
+            printed = self.log.open("wb") if self._handout is None else None
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "nubench.evaluation.sealed_child", str(commands), str(answers)],
                 pass_fds=(commands, answers),
                 stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=printed,
                 env=_environment(self._folder / "tmp"),
             )
         except BaseException:
@@ -81,6 +94,8 @@ class SealedTraining:
         finally:
             for end in (commands, answers):
                 os.close(end)
+            if printed is not None:
+                printed.close()
         self._commands: IO[str] = os.fdopen(our_commands, "w", encoding="utf-8")
         self._answers: IO[str] = os.fdopen(our_answers, encoding="utf-8", errors="replace")
         self._sender = Sender(self._commands)
@@ -106,7 +121,14 @@ class SealedTraining:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._empty()
+        if self._handout is None:
+            self.log.unlink(missing_ok=True)
+        else:
+            self._empty()
+
+    def kill(self) -> None:
+        """End the child at once, from any thread; whoever waits for its answer is told that it was killed."""
+        self._process.kill()
 
     def fit(self) -> None:
         """See :meth:`nubench.evaluation.trainee.TrainingSession.fit`.
@@ -146,7 +168,7 @@ class SealedTraining:
         try:
             return Report.model_validate(self._ask("report"))
         except ValidationError as error:
-            raise PluginError(f"method {self._method!r} reported {error.errors()[0]['msg']}") from error
+            raise PluginError(f"method {self._method!r} reported {problems_of(error)[0]}") from error
 
     @property
     def _method(self) -> str:
@@ -184,10 +206,14 @@ class SealedTraining:
             self._hand_over_deposits()
 
     def _hand_over_deposits(self) -> None:
-        if self._deposits is None:
-            raise PluginError(f"method {self._method!r} asks for deposits that it was not offered")
         file = self._folder / "deposits.safetensors"
-        if not file.exists():
+        if self._handout is None:
+            # The child that is helped asks for them as well.
+            while not file.exists() and self._process.poll() is None:
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
+        elif self._deposits is None:
+            raise PluginError(f"method {self._method!r} asks for deposits that it was not offered")
+        elif not file.exists():
             save_deposits(file, *self._deposits())
         self._send(command="deposits", file=str(file))
 

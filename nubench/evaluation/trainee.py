@@ -10,12 +10,11 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import numpy as np
-from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nubench.containers import Deposits, Events, Int64
@@ -24,10 +23,14 @@ from nubench.environment import peak_memory_mb
 from nubench.errors import NubenchError, PluginError
 from nubench.evaluation.handout import Handout, Outputs, SourceSplit
 from nubench.methods import Context, Method, Model, TrainingView
+from nubench.problems import problems_of
 from nubench.progress import Progress as ProgressBars
-from nubench.results.schema import Amount, Count, Training
+from nubench.results.fields import Amount, Count
 from nubench.results.schema import Progress as HistoryEntry
+from nubench.results.schema import Training
 from nubench.runs.failures import line_of
+from nubench.shares import Seat
+from nubench.storage.locking import locked
 
 if TYPE_CHECKING:
     from nubench.backbone_designs import BackboneDesign
@@ -52,6 +55,7 @@ class Job(BaseModel):
         directory, source_directory: folders that survive a kill, of this training and of all targets of the run.
         threads: of torch, None to leave them as they are: another number is another last bit.
         snapshots, snapshot: as in :class:`nubench.methods.Context`.
+        seat: of this process, where several share the training.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -71,6 +75,7 @@ class Job(BaseModel):
     threads: int | None = None
     snapshots: int = 0
     snapshot: Path | None = None
+    seat: Seat | None = None
 
 
 class Report(BaseModel):
@@ -141,13 +146,18 @@ class Trainee:
         """
         import torch
 
+        from nubench.training.processes import joined
+
         job = self._job
         if job.threads is not None:
             torch.set_num_threads(job.threads)
-        # Two processes that train the same would write over each other's files.
-        with FileLock(job.directory / ".training.lock"), self._blamed("fit"), self._timed():
+        # Two processes that train the same would write over each other's files; of those that share it, one writes.
+        waiting = f"waiting for another process that trains in {job.directory}"
+        writes = job.seat is None or job.seat.number == 0
+        alone = locked(job.directory / ".training.lock", self._progress.say, waiting) if writes else nullcontext()
+        with alone, joined(job.seat, torch.device(job.device)) as device, self._blamed("fit"), self._timed():
             method = self._method(self._method.Config.model_validate(job.config))
-            self._model = method.fit(self._view(), self._context(torch.device(job.device)))
+            self._model = method.fit(self._view(), self._context(device))
             if not isinstance(self._model, Model):
                 raise PluginError(f"method {job.method!r}: fit returned {self._model!r}; expected a nubench Model")
 
@@ -193,11 +203,7 @@ class Trainee:
                     flops_per_event=self._flops_per_event(),
                 )
             except ValidationError as error:
-                first = error.errors()[0]
-                where = ".".join(map(str, first["loc"]))
-                raise PluginError(
-                    f"method {self._job.method!r}: {where} of its model is {first['input']!r}: {first['msg']}"
-                ) from error
+                raise PluginError(f"method {self._job.method!r}: its model says {problems_of(error)[0]}") from error
 
     @property
     def _fitted(self) -> Model:

@@ -29,6 +29,7 @@ class RunCommand(_Command):
     Attributes:
         method, shift, source, seed, profile, dataset, settings, backbone, engine, device, sealed: as the options of
             that name; None where the command's default is meant.
+        devices: that share the training.
         plugins: files.
     """
 
@@ -43,10 +44,13 @@ class RunCommand(_Command):
     engine: str = "native"
     device: str = "auto"
     sealed: bool = True
+    devices: int = Field(1, ge=1)
     plugins: tuple[Path, ...] = ()
 
     @classmethod
-    def of(cls, request: Request, seed: int, plugins: Iterable[Path] = (), *, sealed: bool = True) -> RunCommand:
+    def of(
+        cls, request: Request, seed: int, plugins: Iterable[Path] = (), *, sealed: bool = True, devices: int = 1
+    ) -> RunCommand:
         """The command that runs one seed of a request."""
         return cls(
             method=request.method,
@@ -60,6 +64,7 @@ class RunCommand(_Command):
             engine=request.engine,
             device=request.device,
             sealed=sealed,
+            devices=devices,
             plugins=tuple(file.absolute() for file in plugins),
         )
 
@@ -80,6 +85,7 @@ class RunCommand(_Command):
         words = ["run", "--method", self.method, "--shift", self.shift, "--source", self.source]
         words += ["--profile", self.profile, "--seed", str(self.seed)]
         words += ["--engine", self.engine, "--device", self.device, "--sealed" if self.sealed else "--no-sealed"]
+        words += ["--devices", str(self.devices)] if self.devices > 1 else []
         for option, value in (("--dataset", self.dataset), ("--backbone", self.backbone)):
             words += [option, value] if value is not None else []
         for name, setting in self.settings.items():

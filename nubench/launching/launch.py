@@ -90,7 +90,8 @@ class Launcher:
         Args:
             cells: what to run.
             parallel: cells that run at once, at most.
-            gpus: numbers of the graphics processors that cells take turns on; none are visible to them when empty.
+            gpus: numbers of the graphics processors that cells take turns on, as many as each shares its training out
+                to; none are visible to them when empty.
             build_data: whether their data may be missing.
 
         Raises:
@@ -103,7 +104,7 @@ class Launcher:
             if built is None or built.state != "finished":
                 raise NubenchError(f"{data.name} ended without its data: {built.note if built else 'it did not start'}")
         prepared = [self._prepare(cell, "local") for cell in cells]
-        self._run_here(prepared, parallel, gpus)
+        self._run_here(prepared, parallel, gpus, max((cell.devices for cell in cells), default=1))
         return prepared
 
     def _slurm_data_job(self, data: DataCommand, options: SlurmOptions) -> str:
@@ -141,7 +142,7 @@ class Launcher:
         self.progress.say(f"SLURM: {len(jobs)} jobs {job_name}, {jobs[0].job_id} and on")
         return list(prepared)
 
-    def _run_here(self, prepared: Sequence[Launched], parallel: int, gpus: Sequence[int]) -> None:
+    def _run_here(self, prepared: Sequence[Launched], parallel: int, gpus: Sequence[int], each: int = 1) -> None:
         from submitit import LocalExecutor
 
         waiting = deque(prepared)
@@ -153,7 +154,8 @@ class Launcher:
                 while waiting and len(slots) < parallel:
                     slot = min(set(range(parallel)) - slots.keys())
                     executor = LocalExecutor(self._logs, max_num_timeout=_MOST_STARTS)
-                    visible = (gpus[slot % len(gpus)],) if gpus else ()
+                    turn = range(slot * each, slot * each + min(each, len(gpus)))
+                    visible = tuple(gpus[place % len(gpus)] for place in turn)
                     executor.update_parameters(
                         timeout_min=_MINUTES_OF_LOCAL_JOBS,
                         stderr_to_stdout=True,

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from nubench.errors import DataError
 from nubench.launching.commands import RunCommand
+from nubench.problems import problems_of
 from nubench.storage.files import write_atomically
 
 LAUNCHED: Final = "launched"
@@ -135,7 +136,4 @@ def _read(path: Path, kind: type[_Any]) -> _Any | None:
     except FileNotFoundError:
         return None
     except ValidationError as error:
-        first = error.errors()[0]
-        raise DataError(
-            f"{path}: damaged ({'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}); remove its folder"
-        ) from error
+        raise DataError(f"{path}: damaged ({problems_of(error)[0]}); remove its folder") from error

@@ -15,6 +15,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from nubench import environment
 from nubench.errors import DataError, NubenchError
+from nubench.problems import problems_of
 from nubench.progress import Progress, Task
 from nubench.storage.files import write_atomically
 
@@ -117,7 +118,7 @@ class FailureBook:
         except FileNotFoundError:
             return None
         except ValidationError as error:
-            raise DataError(f"{file} is no record of a failed run; remove it: {error.errors()[0]['msg']}") from error
+            raise DataError(f"{file} is no record of a failed run; remove it: {problems_of(error)[0]}") from error
 
     def keep(self, name: str, failure: Failure) -> Path:
         """Write a failure down; returns the file.

@@ -123,6 +123,7 @@ def open_grid(
     processes: int | None = None,
     *,
     sealed: bool = True,
+    devices: int = 1,
 ) -> list[Cell]:
     """Make the cells of some requests, every seed of one after another; nothing is built, trained or written.
 
@@ -131,7 +132,7 @@ def open_grid(
     """
     cells = []
     for request in requests:
-        runner = Runner(request, registry, cache, progress, processes, sealed=sealed)
+        runner = Runner(request, registry, cache, progress, processes, sealed=sealed, devices=devices)
         named = replace(request, dataset=runner.card.name)
         cells += [Cell(named, seed, runner, runner.registered.plugin.origin) for seed in seeds]
     return cells

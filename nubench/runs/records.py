@@ -18,6 +18,7 @@ from nubench.datasets.files import FileRecord
 from nubench.errors import PluginError
 from nubench.methods import Method
 from nubench.plugins.registry import Registered
+from nubench.problems import problems_of
 from nubench.profiles import Profile
 from nubench.progress import Progress
 from nubench.results.schema import Dataset as DatasetRecord
@@ -127,11 +128,7 @@ def method_record(registered: Registered[type[Method]], config: Any) -> MethodRe
             ranked=method.ranked,
         )
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise PluginError(
-            f"method {method.name!r} of {plugin.distribution}: {where} = {first['input']!r}: {first['msg']}"
-        ) from error
+        raise PluginError(f"method {method.name!r} of {plugin.distribution}: {problems_of(error)[0]}") from error
 
 
 def profile_record(profile: Profile, card: Card) -> ProfileRecord:

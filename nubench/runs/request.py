@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from nubench.errors import PluginError, UsageError, unknown_name
 from nubench.methods import Method
+from nubench.problems import problems_of
 from nubench.profiles import Profile
 from nubench.shifts import NOMINAL
 
@@ -55,16 +56,28 @@ def make_config(method: type[Method], profile: Profile, settings: Mapping[str, A
     try:
         return method.Config.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        accepted = fields[name].description if name in fields else None
-        detail = f" ({accepted})" if accepted else ""
-        if name not in settings:
-            raise PluginError(
-                f"method {method.name!r} has settings for the profile {profile.name!r} that its own Config does not "
-                f"accept: {name or 'together'}: {first['msg']}{detail}"
-            ) from error
-        raise UsageError(f"--set {name}={first['input']!r} is not accepted: {first['msg']}{detail}") from error
+        first = problems_of(error)[0]
+        name = first.field.partition(".")[0]
+        meaning = fields[name].description if name in fields else None
+        detail = f" ({meaning})" if meaning else ""
+        if name in settings:
+            raise UsageError(f"--set {name}={settings[name]!r} is not accepted: {first.accepted}{detail}") from error
+        # A rule about several settings: whether those of the user broke it shows without them.
+        if settings and _accepts(method, dict(budget) | dict(own)):
+            given = ", ".join(f"{key}={value}" for key, value in settings.items())
+            raise UsageError(f"--set {given} is not accepted: {first}{detail}") from error
+        raise PluginError(
+            f"method {method.name!r} has settings for the profile {profile.name!r} that its own Config does not "
+            f"accept: {first}{detail}"
+        ) from error
+
+
+def _accepts(method: type[Method], values: Mapping[str, Any]) -> bool:
+    try:
+        method.Config.model_validate(values)
+    except ValidationError:
+        return False
+    return True
 
 
 def choose_device(device: str) -> str:

@@ -32,7 +32,7 @@ from nubench.evaluation.messages import Order
 from nubench.evaluation.predictions import PointPredictions, write_predictions
 from nubench.evaluation.rescoring import TestEvents, readouts_from
 from nubench.evaluation.scoring import FittedReadouts, ReadoutRows
-from nubench.evaluation.sealed import SealedTraining
+from nubench.evaluation.shared_training import sealed_training
 from nubench.evaluation.trainee import Job, Report, Trainee, TrainingSession
 from nubench.methods import Method
 from nubench.plugins.registry import FILE_DISTRIBUTION, PluginRegistry, Registered
@@ -42,6 +42,7 @@ from nubench.results.bits import pack
 from nubench.results.files import read_result, write_result
 from nubench.results.schema import SCHEMA_VERSION, Backbone, Cost, PointResult, Result, Validation
 from nubench.results.schema import Shift as ShiftRecord
+from nubench.runs.devices import known_devices
 from nubench.runs.records import RunData, method_record, profile_record, work_key
 from nubench.runs.request import Request, choose_device, known_engine, make_config
 from nubench.shifts import Shift, ShiftPoint
@@ -89,9 +90,10 @@ class Runner:
         progress: for bars and log lines.
         processes: number of Geant4 processes, None for one a core.
         sealed: train in a process of its own, which is given only the files that the method may see.
+        devices: GPUs of this machine, or processes on its CPU, that share each training.
 
     Raises:
-        UsageError: when a name does not exist or a setting cannot be accepted.
+        UsageError: when a name does not exist, a setting cannot be accepted, or there are fewer devices.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class Runner:
         progress: Progress,
         processes: int | None,
         sealed: bool = True,
+        devices: int = 1,
     ):
         self.profile: Profile = profile_called(request.profile)
         self.registered: Registered[type[Method]] = registry.method(request.method)
@@ -114,6 +117,9 @@ class Runner:
         self.points: Sequence[ShiftPoint] = self.shift.all_points(self.card.nominal, request.source)
         self.dataset: Dataset = open_dataset(registry, cache, self.card, self.profile.name, processes)
         self.sealed = sealed
+        shared = known_devices(devices, self.device, sealed=sealed)
+        # A method without the network has nothing that could be shared out.
+        self.devices = shared if self.registered.thing.uses_backbone else 1
         self._cache, self._progress = cache, progress
         self._detector = registry.detector(self.card.detector)
         self._plugin_files = tuple(
@@ -223,10 +229,13 @@ class Runner:
             rows = {}
             for point in [target] if target else self.points:
                 events = self.dataset.events("test", self.shift.name, point)
-                outputs = readouts.shuffled_outputs(session, events, key, point.name)
+                outputs = readouts.shuffled_outputs(session, events, key, point.name, self._cache)
                 rows[point.name] = readouts.rows(outputs, len(events))
                 embeddings[f"test/{point.name}"] = outputs.embeddings
-            given = {part: found.astype(np.float32) for part, found in embeddings.items() if found is not None}
+            # Without a copy: large ones lie on disk.
+            given = {
+                part: found.astype(np.float32, copy=False) for part, found in embeddings.items() if found is not None
+            }
             return _Trained(rows, given, readouts, validation, session.report())
 
     def _handout(self, target: ShiftPoint | None) -> Handout:
@@ -284,7 +293,7 @@ class Runner:
                 handout=job.directory / "handout",
             )
             forbidden = [self._cache / name for name in _FORBIDDEN]
-            with SealedTraining(order, handout, forbidden, self._progress, self._deposits) as session:
+            with sealed_training(order, handout, forbidden, self._progress, self._deposits, self.devices) as session:
                 yield session
 
     def _deposits(self) -> tuple[Deposits, Int64]:
@@ -330,7 +339,7 @@ class Runner:
             validation=trained[0].validation,
             training=last.report.training,
             cost=self._cost([one.report for one in trained], start, cpu_start),
-            environment=environment.describe(self.device),
+            environment=environment.describe(self.device, self.devices),
             created=datetime.now(UTC),
             sealed=self.sealed,
             predictions=digest,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from torch import nn
 
 from nubench.containers import Events, Int64
-from nubench.errors import DataError, NubenchError
+from nubench.errors import DataError, NubenchError, UsageError
 from nubench.interrupts import Interrupted, deferred
 from nubench.methods import Context, TrainingConfig, TrainingView
 from nubench.sparse.batch import SparseBatch
@@ -31,6 +32,8 @@ from nubench.training.checkpoints import (
 )
 from nubench.training.network_model import validation_score
 from nubench.training.prefetch import Prefetcher, ready_batches
+from nubench.training.processes import Processes
+from nubench.training.sharing import shared_out
 
 CHECKPOINT_INTERVAL_SECONDS: Final = 60.0
 _HISTORY_LENGTH: Final = 20
@@ -81,6 +84,9 @@ def train(
     weights at n equal steps are kept as finished trainings of their own, see
     :func:`nubench.training.checkpoints.snapshot_folders`; ``context.snapshot`` loads one of them.
 
+    Where torch's process group is there, its processes share every step, see :mod:`nubench.training.sharing`. What is
+    learnt depends on their number only by rounding, and any number of them goes on from a checkpoint.
+
     Args:
         modules: everything with weights, by name.
         loss: from a step to a scalar; it runs ``modules``.
@@ -97,7 +103,8 @@ def train(
     Raises:
         NubenchError: when there are fewer events than a batch has, or the loss is not finite; the message names the
             step and the events by their places in ``data.train``.
-        UsageError: when ``config.early_stop`` is on and there is nothing that could be scored.
+        UsageError: when ``config.early_stop`` is on and there is nothing that could be scored, or there are more
+            processes than events in a step.
         Interrupted: when the process was asked to stop, after the step that was under way; the checkpoint is kept.
     """
     directory = context.directory
@@ -105,26 +112,32 @@ def train(
     plan = _Plan(config, views_per_event)
     kept_steps = {round(plan.steps * (part + 1) / context.snapshots) for part in range(context.snapshots)}
     kept = {plan.views_at(step): snapshot_folder(directory, plan.views_at(step)) for step in kept_steps}
-    finished = _finished(context)
-    if finished is not None and all(
-        folder.exists() for views, folder in kept.items() if views <= finished.record.views
-    ):
+    processes = Processes()
+    finished = _finished(context, kept, processes)
+    if finished is not None:
         network.load_state_dict(finished.weights)
         return finished.record
 
     for name, offered in (("training", data.train), ("target", target)):
         if offered is not None and len(offered) < plan.batch_events:
             raise NubenchError(f"a batch of {plan.batch_events} events is larger than the {len(offered)} {name} events")
+    if plan.batch_events < processes.count:
+        raise UsageError(
+            f"a step of {plan.batch_events} events cannot be shared out to {processes.count} devices; take fewer, "
+            f"or a batch_size of at least {processes.count * views_per_event}"
+        )
     if config.early_stop and select is None:
         select = validation_score(modules, data, context)
     optimiser = _optimiser(network, config)
-    state = _resumed(context, network, optimiser)
+    state = _resumed(context, network, optimiser, processes)
     fabric = make_fabric(context.device, config.precision)
+    processes.take_state(network)
     saved = time.monotonic()
     start = saved - state.seconds
     network.train()
     with ExitStack() as stack:
         stop_asked = stack.enter_context(deferred())
+        stack.enter_context(shared_out(network, processes))
         batches = stack.enter_context(_prefetched(data.train, data, context, plan, _SOURCE_STREAM, state.step))
         target_batches = (
             stack.enter_context(_prefetched(target, data, context, plan, _TARGET_STREAM, state.step))
@@ -151,6 +164,7 @@ def train(
                 )
             optimiser.zero_grad(set_to_none=True)
             fabric.backward(value)
+            processes.average_gradients(network.parameters())
             # What fabric.clip_gradients calls, but in the network's order of the weights: the norm is a sum.
             nn.utils.clip_grad_norm_(network.parameters(), config.gradient_clip)
             for group in optimiser.param_groups:
@@ -164,14 +178,15 @@ def train(
                 state.history.append((plan.views_at(state.step), round(mean, 6)))
                 state.running.clear()
                 if select is not None:
-                    state.score(_score(select, network), network)
-            if state.step in kept_steps:
+                    state.score(processes.of_first(_score(select, network)), network)
+            if state.step in kept_steps and processes.is_first:
                 write_finished(kept[plan.views_at(state.step)], network, plan.record(state))
             if config.early_stop and state.worse >= config.early_stop:
                 context.progress.say(f"stopped at step {state.step} of {plan.steps}: no better on validation events")
                 break
-            stopping = stop_asked()
-            if stopping or time.monotonic() - saved > CHECKPOINT_INTERVAL_SECONDS:
+            # All stop behind the same step.
+            stopping = processes.any(stop_asked())
+            if processes.is_first and (stopping or time.monotonic() - saved > CHECKPOINT_INTERVAL_SECONDS):
                 state.save(directory, network, optimiser)
                 saved = time.monotonic()
             if stopping:
@@ -180,7 +195,10 @@ def train(
     state.seconds = time.monotonic() - start
     if state.best is not None:
         network.load_state_dict(state.best[1])
-    write_finished(directory, network, plan.record(state))
+    if processes.is_first:
+        write_finished(directory, network, plan.record(state))
+    # Nobody looks for the files of a training before they are there.
+    processes.wait()
     return plan.record(state)
 
 
@@ -222,8 +240,19 @@ class _Plan:
         )
 
 
-def _finished(context: Context) -> FinishedTraining | None:
-    """What is to be loaded; a training whose files are damaged is none, and is made again."""
+def _finished(context: Context, snapshots: Mapping[int, Path], processes: Processes) -> FinishedTraining | None:
+    """What is to be loaded; a training that lacks one of its snapshots is trained again."""
+    finished = _read_finished(context) if processes.is_first else None
+    complete = finished is not None and all(
+        folder.exists() for views, folder in snapshots.items() if views <= finished.record.views
+    )
+    if not processes.of_first(complete):
+        return None
+    return finished if processes.is_first else _read_finished(context)
+
+
+def _read_finished(context: Context) -> FinishedTraining | None:
+    """What was finished before; a training whose files are damaged is none, and is made again."""
     if context.snapshot is not None and context.snapshot in snapshot_folders(context.directory):
         # Other snapshots were made in the same training: none of them can be made again alone.
         return read_finished(context.snapshot)
@@ -234,12 +263,20 @@ def _finished(context: Context) -> FinishedTraining | None:
         return None
 
 
-def _resumed(context: Context, network: nn.Module, optimiser: torch.optim.Optimizer) -> TrainingState:
+def _resumed(
+    context: Context, network: nn.Module, optimiser: torch.optim.Optimizer, processes: Processes
+) -> TrainingState:
+    # A damaged checkpoint is removed by the first process before another looks for it.
+    if not processes.is_first:
+        processes.wait()
     try:
-        return TrainingState.resume(context.directory, network, optimiser)
+        state = TrainingState.resume(context.directory, network, optimiser)
     except DataError as error:
         context.progress.say(f"{error}; the training begins again")
-        return TrainingState()
+        state = TrainingState()
+    if processes.is_first:
+        processes.wait()
+    return state
 
 
 def _step_seed(seed: int, number: int) -> int:
