@@ -66,7 +66,9 @@ def _figure(chart: Chart, subtitle: str) -> Figure:
         _draw_panel(axes, panel, width / columns, is_lowest=not chart.stacked or panel is chart.panels[-1])
     for axes in places[len(chart.panels) :]:
         axes.remove()
-    figure.suptitle("\n".join(line for line in (chart.title, subtitle) if line), fontsize="medium")
+    # In the middle of the panels: the legend begins as high as the title.
+    middle = 0.5 * width / (width + legend_width * has_legend)
+    figure.suptitle("\n".join(line for line in (chart.title, subtitle) if line), x=middle, fontsize="medium")
     if has_legend:
         handles = _legend_handles(chart)
         figure.legend(handles=handles, loc="outside right upper", frameon=False, labelspacing=0.8)
