@@ -23,6 +23,8 @@ from small_dataset import CLASSES, EVENTS, build
 DESIGNS = {design.name: design for design in preset_designs()}
 #: By how much a recorded peak may differ from the estimate, either way.
 FACTOR = 1.5
+#: Methods whose trainings hold what is counted, and nothing else.
+COUNTED = {"classifier", "classifier-augmented", "minimum-subtraction", "moment-alignment", "simclr", "supcon"}
 SMOKE = Volume(
     source_events=13_000,
     target_events=0,
@@ -38,12 +40,16 @@ SMOKE = Volume(
 
 
 def test_the_estimate_is_near_the_peaks_that_runs_recorded() -> None:
-    """The committed results state the largest resident memory of each training; none of a network is left out."""
+    """The committed results state the largest resident memory of each training.
+
+    Those that simulate their events again, or fit something else beside the network, hold more than is counted.
+    """
     registry = load_plugins()
     compared = set()
     for result in load_results(Path(__file__).parents[2] / "leaderboards" / SUBMISSIONS):
-        if result.backbone is None or result.environment.device != "cpu" or result.dataset.name != "lartpc":
+        if result.method.name not in COUNTED or result.environment.device != "cpu" or result.dataset.name != "lartpc":
             continue
+        assert result.backbone is not None
         design = DESIGNS[result.backbone.preset]
         method = registry.method(result.method.name).thing
         volume = replace(
