@@ -58,6 +58,9 @@ def listening() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = hook
+        if _State.asked:
+            # It must not come again to whoever does not listen.
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in previous:
             signal.signal(number, handler)
         _State.asked = False

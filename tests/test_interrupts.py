@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from types import FunctionType
 
 import pytest
@@ -119,3 +120,10 @@ def test_a_callback_of_llvm_ends_before_a_signal_takes_effect() -> None:
     with pytest.raises(Interrupted), listening():
         compile_something()
     assert ended == [True]
+
+
+def test_nothing_comes_again_to_who_does_not_listen() -> None:
+    with suppress(Interrupted), listening():
+        left = _SignalsWhileItGoes(signal.SIGINT)
+        del left
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0

@@ -55,7 +55,7 @@ def check_fit(trial: Trial) -> str:
     if not isinstance(fitted.model, Model):
         raise CheckFailedError(
             f"fit returned {type(fitted.model).__name__}",
-            "return a nubench.methods.Model, such as nubench.training.loop.NetworkModel",
+            "return a nubench.methods.Model, such as nubench.training.NetworkModel",
         )
     return f"{len(trial.train.labels)} events, {fitted.steps} steps reported"
 

@@ -12,7 +12,6 @@ import typer
 from nubench.cli.launching import LaunchOptions, launch
 from nubench.cli.leaderboards import print_boards
 from nubench.cli.planning import Outlook
-from nubench.interrupts import listening
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -127,9 +126,7 @@ def carry_out(grid: Grid, how: LaunchOptions, plugins: Sequence[Path]) -> None:
         # What jobs have finished is read again; what they did not finish is not run here.
         again = plan([one.cell for one in grid.planned], grid.book)
         grid = replace(grid, planned=again, states=frozenset())
-    # Of a job whose time is up, what is under way is kept.
-    with listening():
-        outcomes = _run(grid)
+    outcomes = _run(grid)
     _print_outcomes(grid, outcomes)
     if any(outcome.failure for outcome in outcomes):
         raise typer.Exit(1)

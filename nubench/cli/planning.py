@@ -51,16 +51,20 @@ class Outlook:
         from nubench.runs.runner import Runner
 
         estimator = Estimator(cache)
-        estimates, runners, footprints = [], {}, []
+        estimates, footprints = [], []
+        # Seeds of one runner take the same.
+        runners: dict[int, tuple[Runner, Footprint]] = {}
         for one in planned:
             runner = one.cell.runner
             assert isinstance(runner, Runner)
             design = runner.backbone.thing if runner.registered.thing.uses_backbone else None
             estimates.append(estimator.run(work_of(runner), design))
             if one.state in states:
-                runners[id(runner)] = runner
-                footprints.append(footprint(volume_of(runner)))
-        data, free = data_to_build(runners.values()), shutil.disk_usage(cache).free
+                if id(runner) not in runners:
+                    runners[id(runner)] = runner, footprint(volume_of(runner))
+                footprints.append(runners[id(runner)][1])
+        data = data_to_build([runner for runner, _ in runners.values()])
+        free = shutil.disk_usage(cache).free
         return cls(planned, states, estimates, data, footprints, free, psutil.virtual_memory().available)
 
     @property

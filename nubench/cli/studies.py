@@ -75,6 +75,7 @@ def study_run(
         console,
         processes=processes,
         devices=shared_by,
+        launched=launcher is not None,
     )
     if dry_run:
         print_outlook(console, grid.outlook())
