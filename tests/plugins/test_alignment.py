@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nubench.containers import Events, LabelledEvents
-from nubench.datasets.cards import Normalisation
 from nubench.feature_maps import with_features
 from nubench.methods import Context, Method, TrainingView
 from nubench.profiles import PROFILES
@@ -26,6 +25,7 @@ from nubench_plugins.alignment import (
     smallest,
     subtract_smallest,
 )
+from training_views import training_view
 
 Make = Callable[..., LabelledEvents]
 METHODS: list[type[Method]] = [MinimumSubtraction, MomentAlignment, QuantileAlignment]
@@ -124,17 +124,7 @@ def _affine(events: Events) -> Events:
 @pytest.fixture
 def view(synthetic_events: Make) -> TrainingView:
     source, val = synthetic_events(192, 1), synthetic_events(48, 2)
-    return TrainingView(
-        classes=("a", "b", "c"),
-        train=source.events,
-        train_labels=source.labels,
-        val=val.events,
-        val_labels=val.labels,
-        normalisation=Normalisation(offset=90, scale=10, unit="ADC counts", how="test"),
-        voxel_size_cm=0.38,
-        _method="test",
-        _target=_affine(synthetic_events(400, 3).events),
-    )
+    return training_view(source, val, _affine(synthetic_events(400, 3).events), method="test")
 
 
 def _fit(method: type[Method], view: TrainingView, directory: Path, source_directory: Path | None = None) -> object:

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from nubench.containers import LabelledEvents
-from nubench.datasets.cards import Normalisation
 from nubench.errors import NubenchError, PluginError
 from nubench.evaluation.scoring import Evaluator
 from nubench.methods import Context, TrainingView
@@ -18,6 +17,7 @@ from nubench.progress import SilentProgress
 from nubench.runs.request import make_config
 from nubench.training import NetworkModel
 from nubench_plugins.simclr import SimCLR, SimCLRTarget
+from training_views import training_view
 
 Make = Callable[..., LabelledEvents]
 BUDGET = {"views": 256, "batch_size": 64, "learning_rate": 3e-3}
@@ -28,17 +28,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture
 def view(synthetic_events: Make) -> TrainingView:
     source, val = synthetic_events(192, 1), synthetic_events(48, 2)
-    return TrainingView(
-        classes=("a", "b", "c"),
-        train=source.events,
-        train_labels=source.labels,
-        val=val.events,
-        val_labels=val.labels,
-        normalisation=Normalisation(offset=90, scale=10, unit="ADC counts", how="test"),
-        voxel_size_cm=0.38,
-        _method="simclr",
-        _target=synthetic_events(96, 3).events,
-    )
+    return training_view(source, val, synthetic_events(96, 3).events, method="simclr")
 
 
 def _fit(method: type[SimCLR], view: TrainingView, directory: Path, **settings: float) -> NetworkModel:

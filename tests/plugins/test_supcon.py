@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from nubench.containers import Float32, LabelledEvents
-from nubench.datasets.cards import Normalisation
 from nubench.evaluation.scoring import Evaluator
 from nubench.methods import Context, TrainingConfig, TrainingView
 from nubench.profiles import PROFILES
@@ -17,6 +16,7 @@ from nubench.progress import SilentProgress
 from nubench.runs.request import make_config
 from nubench_plugins.simclr import SimCLR, SimCLRConfig
 from nubench_plugins.supcon import SupCon, SupConConfig
+from training_views import training_view
 
 Make = Callable[..., LabelledEvents]
 BUDGET = {"views": 6400, "batch_size": 64, "learning_rate": 3e-3}
@@ -27,17 +27,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture
 def view(synthetic_events: Make) -> TrainingView:
     source, val = synthetic_events(192, 1), synthetic_events(48, 2)
-    return TrainingView(
-        classes=("a", "b", "c"),
-        train=source.events,
-        train_labels=source.labels,
-        val=val.events,
-        val_labels=val.labels,
-        normalisation=Normalisation(offset=90, scale=10, unit="ADC counts", how="test"),
-        voxel_size_cm=0.38,
-        _method="supcon",
-        _target=None,
-    )
+    return training_view(source, val, method="supcon")
 
 
 def _context(directory: Path) -> Context:

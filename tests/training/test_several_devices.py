@@ -14,13 +14,13 @@ from safetensors.torch import load_file
 from torch import nn
 
 from nubench.containers import LabelledEvents
-from nubench.datasets.cards import Normalisation
 from nubench.errors import PluginError
 from nubench.methods import TrainingView
 from nubench.shares import at_share, draw_per_event, equal_shares
 from nubench.sparse.batch import SparseBatch, concatenate
 from nubench.training.processes import Processes
 from nubench.training.sharing import events_of, shared_out
+from training_views import training_view
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -30,17 +30,7 @@ Make = Callable[..., LabelledEvents]
 @pytest.fixture(scope="module")
 def data(synthetic_events: Make) -> TrainingView:
     source, val, target = (synthetic_events(count, seed) for count, seed in ((48, 1), (9, 2), (24, 3)))
-    return TrainingView(
-        classes=("a", "b", "c"),
-        train=source.events,
-        train_labels=source.labels,
-        val=val.events,
-        val_labels=val.labels,
-        normalisation=Normalisation(offset=90, scale=10, unit="ADC counts", how="test"),
-        voxel_size_cm=0.38,
-        _method="mine",
-        _target=target.events,
-    )
+    return training_view(source, val, target.events)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from nubench.containers import LabelledEvents
-from nubench.datasets.cards import Normalisation
 from nubench.errors import NubenchError, PluginError, UsageError
 from nubench.interrupts import Interrupted, listening
 from nubench.methods import Context, TrainingConfig, TrainingView
@@ -20,6 +19,7 @@ from nubench.progress import SilentProgress
 from nubench.training import NetworkModel, Step, TrainingRecord, snapshot_folders, train
 from nubench.training import loop as training
 from nubench.training.network_model import nearest_mean_accuracy, validation_score
+from training_views import training_view
 
 Make = Callable[..., LabelledEvents]
 CONFIG = TrainingConfig(views=640, batch_size=16, learning_rate=3e-3)
@@ -30,17 +30,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture
 def data(synthetic_events: Make) -> TrainingView:
     source, val = synthetic_events(96, 1), synthetic_events(48, 2)
-    return TrainingView(
-        classes=("a", "b", "c"),
-        train=source.events,
-        train_labels=source.labels,
-        val=val.events,
-        val_labels=val.labels,
-        normalisation=Normalisation(offset=90, scale=10, unit="ADC counts", how="test"),
-        voxel_size_cm=0.38,
-        _method="mine",
-        _target=None,
-    )
+    return training_view(source, val)
 
 
 def _context(directory: Path) -> Context:
