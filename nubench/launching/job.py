@@ -36,10 +36,11 @@ class CommandJob:
     Args:
         folder: of a :class:`nubench.launching.records.Launched` with a submission.
         directory: where the command is run.
+        threads: of its arithmetic, unless the environment says how many; None for as many as there are cores.
     """
 
-    def __init__(self, folder: Path, directory: Path) -> None:
-        self._folder, self._directory = folder, directory
+    def __init__(self, folder: Path, directory: Path, threads: int | None = None) -> None:
+        self._folder, self._directory, self._threads = folder, directory, threads
 
     def __call__(self) -> None:
         """Run the command to its end, or until the job is told to stop.
@@ -52,7 +53,7 @@ class CommandJob:
         if submission is None:
             raise NubenchError(f"{self._folder} holds no submission: it was removed")
         queue_again: Any = signal.getsignal(signal.SIGUSR2)
-        watched = _WatchedCommand(launched, submission, self._directory)
+        watched = _WatchedCommand(launched, submission, self._directory, self._threads)
         code = watched.run()
         if code == 0:
             watched.report("finished", code)
@@ -89,8 +90,9 @@ def _slurm_job() -> str | None:
 class _WatchedCommand:
     """A command in a process of its own, whose last line and signs of life stand in the job's record."""
 
-    def __init__(self, launched: Launched, submission: Submission, directory: Path) -> None:
+    def __init__(self, launched: Launched, submission: Submission, directory: Path, threads: int | None) -> None:
         self._launched, self._submission, self._directory = launched, submission, directory
+        self._threads = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
         before = launched.job()
         self._starts = before.starts + 1 if before else 1
         self._started = before.started if before else now()
@@ -108,7 +110,7 @@ class _WatchedCommand:
             stderr=subprocess.STDOUT,
             encoding="utf-8",
             errors="replace",
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**self._threads, **os.environ, "PYTHONUNBUFFERED": "1"},
         )
 
         def stop(number: int, frame: object) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from nubench.cores import available_cores
 from nubench.errors import NubenchError, UsageError
 from nubench.launching.commands import DataCommand, RunCommand, data_for
 from nubench.launching.job import CommandJob
@@ -87,6 +88,9 @@ class Launcher:
     ) -> list[Launched]:
         """Run cells on this machine, and wait for them: their data first, then cells beside each other.
 
+        Cells that run beside each other divide the cores: each computes with its share of threads, unless
+        ``OMP_NUM_THREADS`` says how many.
+
         Args:
             cells: what to run.
             parallel: cells that run at once, at most.
@@ -147,6 +151,7 @@ class Launcher:
 
         waiting = deque(prepared)
         slots: dict[int, Job[None]] = {}
+        threads = max(1, available_cores() // parallel) if parallel > 1 else None
         try:
             while waiting or slots:
                 for slot in [slot for slot, job in slots.items() if job.done()]:
@@ -163,7 +168,7 @@ class Launcher:
                         visible_gpus=visible,
                     )
                     launched = waiting.popleft()
-                    slots[slot] = executor.submit(CommandJob(launched.folder, self.directory))
+                    slots[slot] = executor.submit(CommandJob(launched.folder, self.directory, threads))
                     self._enter(launched, slots[slot])
                     self.progress.say(f"{launched.folder.name}: {slots[slot].paths.stdout}")
                 time.sleep(_POLL_SECONDS)

@@ -9,8 +9,8 @@ from typing import Final, TypeVar
 import numpy as np
 
 from nubench.containers import Deposits, Int64
+from nubench.cores import available_cores
 from nubench.errors import DataError, UsageError
-from nubench.simulation.cores import available_cores
 from nubench.simulation.random_streams import SEED_LIMIT
 
 MAX_COORDINATE_CM: Final = 1e5

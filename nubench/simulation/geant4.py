@@ -29,9 +29,9 @@ from typing import Any, Literal
 import numpy as np
 
 from nubench.containers import Deposits, Float32, Float64, Int64, Primaries
+from nubench.cores import available_cores
 from nubench.errors import DataError, NubenchError, UsageError
 from nubench.simulation.compaction import Steps, compact
-from nubench.simulation.cores import available_cores
 from nubench.simulation.particle_gun import ParticleGun, UInt64
 from nubench.simulation.standin_data import DATA_FOLDERS, ELEMENTS, STANDIN_VERSION, read_version, write_standin_data
 

@@ -2,9 +2,10 @@
 
 steps: counts to thirty, a tenth of a second each; asked to stop, it keeps the count and ends as an interrupted run
 does.
-fails: ends with an error. quick: ends well.
+fails: ends with an error. quick: ends well, and says how many threads it was given.
 """
 
+import os
 import sys
 import time
 from itertools import pairwise
@@ -38,3 +39,4 @@ if options["--method"] == "steps":
         sys.exit(130)
 with mine.with_suffix(".log").open("a") as log:
     log.write(f"finished at {words[-1]}\n")
+sys.stdout.write(f"threads: {os.environ.get('OMP_NUM_THREADS', 'all')}\n")

@@ -62,6 +62,23 @@ def test_data_come_first_and_a_cell_that_fails_stops_no_other(launcher: Launcher
     assert submission.cell == cells[0]
 
 
+@pytest.mark.parametrize(
+    ("parallel", "from_outside", "given"),
+    [(2, None, "3"), (16, None, "1"), (1, None, "all"), (2, "5", "5")],
+)
+def test_cells_beside_each_other_divide_the_cores(
+    launcher: Launcher, monkeypatch: pytest.MonkeyPatch, parallel: int, from_outside: str | None, given: str
+) -> None:
+    monkeypatch.setattr("nubench.launching.launch.available_cores", lambda: 6)
+    if from_outside is None:
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    else:
+        monkeypatch.setenv("OMP_NUM_THREADS", from_outside)
+    cell = RunCommand(method="quick", shift="throws")
+    launcher.here([cell], parallel, build_data=False)
+    assert _record(launcher, cell).note == f"threads: {given}"
+
+
 def test_cells_do_not_start_without_their_data(launcher: Launcher) -> None:
     cell = RunCommand(method="quick", shift="throws", dataset="broken")
     with pytest.raises(NubenchError, match=r"data-throws-smoke-\w+ ended without its data"):
