@@ -6,11 +6,11 @@
 
 Every loop trains and scores each method, or each cell of a study, twice with another seed, once in this process and
 once sealed in a child, submits the sealed run, writes the boards, and removes all that it made. Its cache lies beside
-the data. The first loops load libraries and fill caches of the process; growth is looked for after them, as one
-straight line through the memory after the runs of the others, with a height of its own for each cell. What is free and
-only kept by the allocator for later is given back before memory is measured (with glibc): at the profile ``smoke`` it
-goes up and down by 100 MB. It ends with 1, and says so, where memory grows by more than ``--allowed`` MB a loop, or
-more files are open after a run than after the same in the first loop that counts.
+the data. The first runs load libraries and fill caches of the process; growth is looked for after them, as one
+straight line through the memory after the others, over the number of the loop, with a height of its own for each cell.
+What is free and only kept by the allocator for later is given back before memory is measured (with glibc): at the
+profile ``smoke`` it goes up and down by 100 MB. It ends with 1, and says so, where memory grows by more than ``--allowed`` MB a loop, or
+more files are open after the last run than after the same run when it first counted.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ from nubench.runs.runner import Runner
 from nubench.studies.grid_of_study import all_requests
 from nubench.studies.study_file import read_study
 
-#: Loops that do not count: of methods, and of a study, where each is long.
+#: What does not count at the beginning: loops of methods; runs of a study, whose loop is long.
 WARM_UP: Final = 3
-WARM_UP_OF_A_STUDY: Final = 1
+WARM_UP_OF_A_STUDY: Final = 6
 #: Whether a training is a process of its own: both ways in a loop, this process alone, children alone.
 WAYS: Final = {"both": (False, True), "here": (False,), "sealed": (True,)}
 
@@ -104,21 +104,21 @@ def _give_back() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def verdict(measured: Sequence[Measured], allowed_mb: float, warm_up: int = WARM_UP) -> tuple[float, int, bool]:
+def verdict(measured: Sequence[Measured], allowed_mb: float, warm_up: int) -> tuple[float, int, bool]:
     """MB by which memory grew in a loop, files that are open beyond those after the warm-up, and whether that is well.
 
     Args:
         measured: after every run, in order.
         allowed_mb: growth in a loop that is still well.
-        warm_up: loops at the beginning that do not count.
+        warm_up: runs at the beginning that do not count.
 
     Raises:
         ValueError: when there are too few runs to tell.
     """
-    settled = [one for one in measured if one.loop >= warm_up]
+    settled = measured[warm_up:]
     kinds = sorted({one.run for one in settled})
     if len(settled) < len(kinds) + 2:
-        raise ValueError(f"{len(settled)} runs after {warm_up} loops are too few to tell; the cells must come again")
+        raise ValueError(f"{len(settled)} runs after the first {warm_up} are too few to tell; the same must come again")
     heights = [[float(one.run == kind) for kind in kinds] for one in settled]
     line = np.column_stack([heights, [one.loop for one in settled]])
     growth = float(np.linalg.lstsq(line, [one.memory_mb for one in settled], rcond=None)[0][-1])
@@ -149,13 +149,13 @@ def main() -> None:
     parser.add_argument("--allowed", type=float, default=1.0, help="MB a loop")
     parser.add_argument("--trainings", choices=WAYS, default="both", help="in this process, sealed in a child, or both")
     arguments = parser.parse_args()
-    settings = dict(each.split("=", 1) for each in arguments.settings)
+    settings, ways = dict(each.split("=", 1) for each in arguments.settings), WAYS[arguments.trainings]
     if arguments.study is not None:
         requests, warm_up = cells_of(arguments.study, settings), WARM_UP_OF_A_STUDY
     else:
         methods = arguments.methods or ["classifier"]
         requests = [Request(each, arguments.shift, "smoke", arguments.dataset, settings=settings) for each in methods]
-        warm_up = WARM_UP
+        warm_up = WARM_UP * len(requests) * len(ways)
     with tempfile.TemporaryDirectory() as folder:
         own = Path(folder)
         data = cache_folder() / "data"
@@ -163,7 +163,6 @@ def main() -> None:
         # The data sets are shared, and what is trained on them is not.
         (own / "data").symlink_to(data, target_is_directory=True)
         measured = []
-        ways = WAYS[arguments.trainings]
         for one in soak(requests, own, loops=arguments.loops, seconds=60 * arguments.minutes, ways=ways):
             measured.append(one)
             sys.stdout.write(json.dumps(asdict(one)) + "\n")
