@@ -7,10 +7,10 @@
 Every loop trains and scores each method, or each cell of a study, twice with another seed, once in this process and
 once sealed in a child, submits the sealed run, writes the boards, and removes all that it made. Its cache lies beside
 the data. The first runs load libraries and fill caches of the process; growth is looked for after them, as one
-straight line through the memory after the others, over the number of the loop, with a height of its own for each cell.
-What is free and only kept by the allocator for later is given back before memory is measured (with glibc): at the
-profile ``smoke`` it goes up and down by 100 MB. It ends with 1, and says so, where memory grows by more than ``--allowed`` MB a loop, or
-more files are open after the last run than after the same run when it first counted.
+straight line through the memory after the others, over the number of the loop, with a height of its own for each
+cell. What is free and only kept by the allocator for later is given back before memory is measured (with glibc): at
+the profile ``smoke`` it goes up and down by 100 MB. It ends with 1, and says so, where memory grows by more than
+``--allowed`` MB a loop, or more files are open after the last run than after the same run when it first counted.
 """
 
 from __future__ import annotations
