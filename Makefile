@@ -41,10 +41,15 @@ audit: $(VENV)/.installed-test ## known weaknesses of the packages; needs the ne
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
 	$(BIN)/pip-audit --skip-editable
 
-leaderboards: $(VENV)/.installed ## what stands in leaderboards/: three seeds of the reference methods, resumed if cut
-	$(BIN)/nubench run --shift throws --seeds 3 --method summary-features --method summary-features-shape-only \
-	  --method summary-features-voxel-count --method summary-features-minimum-subtracted \
-	  --method classifier --method classifier-augmented --method minimum-subtraction --method supcon
+# Those that train once come first; those behind them train once for each target.
+METHODS := summary-features summary-features-shape-only summary-features-voxel-count \
+  summary-features-minimum-subtracted classifier classifier-augmented supcon simclr minimum-subtraction \
+  moment-alignment quantile-alignment statistics-alignment dann coral mmd entropy pseudo-label simclr-target target-oracle
+METHODS_OF_LARTPC := resimulation resimulation-augmented resimulation-classifier calibration
+
+leaderboards: $(VENV)/.installed ## the boards of the profile smoke: all methods, three seeds; takes days, goes on if cut
+	$(BIN)/nubench run --shift crosstalk --seeds 3 $(METHODS:%=--method %)
+	$(BIN)/nubench run --shift throws --seeds 3 $(METHODS:%=--method %) $(METHODS_OF_LARTPC:%=--method %)
 
 minkowski: $(VENV)/.installed ## the second engine, compiled once and kept in the cache (Linux; 4 minutes)
 	$(BIN)/python scripts/build_minkowski.py $(MINKOWSKI_ARGUMENTS)

@@ -48,11 +48,21 @@ def draw_against_nominal(axes: Axes, found: dict[str, dict[str, Any]], colours: 
     for method, content in found.items():
         seen = curves(content)
         axes.plot(seen["nominal"], seen["targets"], "o-", color=colours[method], markersize=4, label=method)
+        axes.plot(
+            *(seen[kind][0] for kind in ("nominal", "targets")),
+            marker="o",
+            markersize=9,
+            markerfacecolor="none",
+            color=colours[method],
+        )
         axes.plot(seen["nominal"], seen["aligned"], "^:", color=colours[method], markersize=4, alpha=0.6)
+    axes.plot([], [], "^:", color="0.4", markersize=4, label="charge aligned")
+    axes.plot([], [], "o", color="0.4", markersize=9, markerfacecolor="none", label="first moment")
     low, high = axes.get_xlim()
-    axes.plot([low, high], [low, high], color="0.6", linewidth=1, zorder=0)
+    axes.plot([low, high], [low, high], color="0.6", linewidth=1, zorder=0, label="nothing lost")
     axes.axvline(100 * SHAPE_ONLY, color="0.6", linewidth=1, linestyle="--", zorder=0)
-    axes.text(100 * SHAPE_ONLY - 0.4, axes.get_ylim()[0] + 1, "shape alone", rotation=90, ha="right", color="0.4")
+    axes.set_ylim(top=105)
+    axes.text(100 * SHAPE_ONLY + 0.4, 98, "shape alone", va="top", color="0.4")
     axes.set(xlabel="accuracy at nominal (%)", ylabel="mean accuracy at the six throws (%)")
 
 
@@ -77,7 +87,7 @@ def main() -> None:
     figure = Figure(figsize=(3.4 * (len(found) + 1.3), 3.6), layout="constrained")
     first, *others = figure.subplots(1, len(found) + 1, width_ratios=[1.3, *[1] * len(found)])
     draw_against_nominal(first, found, colours)
-    first.legend(frameon=False, loc="upper left")
+    first.legend(frameon=False, loc="upper left", fontsize="small")
     for axes, (method, content) in zip(others, found.items(), strict=True):
         draw_along(axes, content, colours[method])
         axes.legend(frameon=False, loc="lower left")

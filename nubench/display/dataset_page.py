@@ -15,6 +15,7 @@ from nubench.display.spectra_panels import draw_spectra, point_colours
 from nubench.shifts import NOMINAL
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
 #: More points than this are drawn by parameter, where each moves one alone.
@@ -104,10 +105,9 @@ def _draw_classes(figure: SubFigure, page: DatasetPage) -> None:
 def _draw_points(
     figure: SubFigure, page: DatasetPage, points: Sequence[PointSummary], colour_of: Mapping[str, Any]
 ) -> None:
-    """One row for each point: charge, hits per event, and events lost."""
-    from matplotlib.ticker import MaxNLocator
-
-    charge, hits, dropped = figure.subplots(1, 3, sharey=True)
+    """One row for each point: charge, hits per event, and events lost where any are."""
+    loses = any(point.dropped for point in points)
+    charge, hits, *others = figure.subplots(1, 2 + loses, sharey=True)
     rows = np.arange(len(points))
     nominal = page.nominal
     colours = [colour_of[point.point] for point in points]
@@ -117,13 +117,6 @@ def _draw_points(
     hits.hlines(rows, quantiles[:, 0], quantiles[:, 2], colors=colours, linewidth=2)
     hits.scatter(quantiles[:, 1], rows, c=colours, s=28, zorder=3)
     hits.axvline(nominal.hit_quantiles[1], color=palette.NOMINAL, linewidth=0.8, linestyle="--")
-    dropped.barh(rows, [point.dropped for point in points], color=colours, height=0.6)
-    for row, point in zip(rows, points, strict=True):
-        share = f" {point.dropped:,} of {point.events + point.dropped:,}"
-        dropped.annotate(share, (point.dropped, row), va="center", fontsize="small")
-    dropped.set_xlim(0, 1.35 * max(1, *(point.dropped for point in points)))
-    dropped.grid(visible=False, axis="y")
-    dropped.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     charge.set_yticks(rows, [f"{point.point} ({point.strength:g})" for point in points])
     charge.set_ylim(len(rows) - 0.4, -0.6)
     # Differences of a few per mille must not look like a mountain range.
@@ -131,10 +124,26 @@ def _draw_points(
     charge.set_xlim(middle - span / 2, middle + span / 2)
     charge.set_xlabel(f"mean of a hit, {page.feature}")
     charge.set_ylabel("point (strength)")
-    hits.set_xlabel("hits per event: median, and 16 to 84%")
+    note = "" if loses else f"; all {nominal.events:,} events of each point have enough hits"
+    hits.set_xlabel(f"hits per event: median, and 16 to 84%{note}")
     hits.set_xlim(0, None)
-    dropped.set_xlabel("events dropped: too few hits")
-    _open(charge, hits, dropped)
+    for dropped in others:
+        _draw_dropped(dropped, points, colours)
+    _open(charge, hits, *others)
+
+
+def _draw_dropped(axes: Axes, points: Sequence[PointSummary], colours: Sequence[Any]) -> None:
+    """Events that have too few hits to be in the file, a bar for each point."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.barh(range(len(points)), [point.dropped for point in points], color=colours, height=0.6)
+    for row, point in enumerate(points):
+        share = f" {point.dropped:,} of {point.events + point.dropped:,}"
+        axes.annotate(share, (point.dropped, row), va="center", fontsize="small")
+    axes.set_xlim(0, 1.35 * max(1, *(point.dropped for point in points)))
+    axes.grid(visible=False, axis="y")
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.set_xlabel("events dropped: too few hits")
 
 
 def _open(*panels: Any) -> None:

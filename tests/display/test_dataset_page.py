@@ -69,7 +69,9 @@ def test_many_points_that_move_one_parameter_each_get_a_panel_for_each(summary: 
     titles = [axes.get_title() for axes in figure.axes if axes.get_visible()]
     assert titles[:4] == ["gain", "v_cm", "v_ref", "noise"]
     assert all(len(axes.patches) == 5 for axes in figure.axes[:4])
-    rows = [text.get_text() for text in figure.axes[-3].get_yticklabels()]
+    *_, charge, hits = figure.axes
+    assert hits.get_xlabel().endswith("; all 60 events of each point have enough hits"), "none is dropped"
+    rows = [text.get_text() for text in charge.get_yticklabels()]
     assert rows[:3] == ["nominal (0)", "gain-2 (-2)", "gain-1 (-1)"]
     assert len(rows) == 17
 
