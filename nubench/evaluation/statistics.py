@@ -7,13 +7,18 @@ cancels in their difference. Trainings of different methods have nothing in comm
 
 S trainings drawn from S vary by (S - 1) / S of their variance only. The deviation of the drawn trainings from all of
 them is therefore enlarged by sqrt(S / (S - 1)) (Rao and Wu, JASA 83 (1988) 231). With fewer than about five seeds the
-interval is still too narrow, as the spread of the trainings is itself poorly known; with one it holds the events only.
+interval is still too narrow, as the spread of the trainings is itself poorly known.
+
+One training says nothing of that spread. It can be given the spread of like methods, pooled over them; without it, the
+interval of one training holds the events only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Final
 
 import numpy as np
@@ -63,17 +68,26 @@ class Answers:
     Attributes:
         name: decides the random numbers that resample its trainings.
         right: (S, P, U), a subset of ``present``.
+        deviation: standard deviation between trainings of the mean over the points, known from elsewhere; None to take
+            it from the trainings themselves, of which one alone has none.
 
     Raises:
-        ValueError: when ``right`` is not (S >= 1, P >= 1, U >= 1).
+        ValueError: when ``right`` is not (S >= 1, P >= 1, U >= 1), or a deviation is negative, not finite or given with
+            more than one training.
     """
 
     name: str
     right: Bool
+    deviation: float | None = None
 
     def __post_init__(self) -> None:
         if self.right.ndim != 3 or self.right.size == 0:
             raise ValueError(f"right must be (S >= 1, P >= 1, U >= 1); got shape {self.right.shape}")
+        if self.deviation is not None and not (len(self.right) == 1 and 0 <= self.deviation < math.inf):
+            raise ValueError(
+                f"deviation must be a finite number from 0 on, for one training; got {self.deviation!r} for "
+                f"{len(self.right)}"
+            )
 
 
 def bootstrap_means(
@@ -112,7 +126,30 @@ def bootstrap_means(
     for times in _resampled_events(name, present.shape[1], replicates):
         for method, draw, found in zip(methods, draws, means, strict=True):
             found.append(_resampled_trainings(_accuracies(method.right, present, times), draw))
-    return tuple(np.concatenate(found) for found in means)
+    return tuple(
+        np.concatenate(found) + _between_trainings(method, replicates)
+        for method, found in zip(methods, means, strict=True)
+    )
+
+
+def pooled_deviation(groups: Iterable[Sequence[float]]) -> float | None:
+    """Return the standard deviation within groups of values: the root of their variances' mean, weighed by S - 1.
+
+    Args:
+        groups: (S,) values each; those of one value say nothing and are left out.
+
+    Returns:
+        None when no group has two values.
+
+    Example:
+        >>> pooled_deviation([[0.5, 0.7], [0.1, 0.2, 0.3], [0.9]]), pooled_deviation([[0.9]])
+        (0.11547005383792514, None)
+    """
+    several = [values for values in groups if len(values) > 1]
+    if not several:
+        return None
+    squares = sum(float(np.var(values)) * len(values) for values in several)
+    return math.sqrt(squares / sum(len(values) - 1 for values in several))
 
 
 def percentile_interval(estimate: float, replicates: Float64) -> Interval:
@@ -129,7 +166,7 @@ def percentile_interval(estimate: float, replicates: Float64) -> Interval:
     return Interval(estimate, min(float(low), estimate), max(float(high), estimate))
 
 
-def interval_from_seeds(accuracies: Sequence[float], events: int) -> Interval:
+def interval_from_seeds(accuracies: Sequence[float], events: int, deviation: float | None = None) -> Interval:
     """Approximate the interval of a mean accuracy when only the accuracy of each seed was kept.
 
     Normal approximation; the variance is that of the seeds over their number plus the binomial one of the
@@ -138,6 +175,7 @@ def interval_from_seeds(accuracies: Sequence[float], events: int) -> Interval:
     Args:
         accuracies: (S >= 1) accuracy of each seed.
         events: number E of different test events behind each.
+        deviation: between trainings, for a single seed; see :class:`Answers`.
 
     Example:
         >>> interval = interval_from_seeds([0.8, 0.8], events=1600)
@@ -145,7 +183,8 @@ def interval_from_seeds(accuracies: Sequence[float], events: int) -> Interval:
         (0.7804, 0.8196)
     """
     mean = float(np.mean(accuracies))
-    over_seeds = float(np.var(accuracies, ddof=1)) / len(accuracies) if len(accuracies) > 1 else 0.0
+    several = len(accuracies) > 1
+    over_seeds = float(np.var(accuracies, ddof=1)) / len(accuracies) if several else (deviation or 0.0) ** 2
     half = NORMAL_95 * (over_seeds + mean * (1 - mean) / events) ** 0.5
     return Interval(mean, max(mean - half, 0.0), min(mean + half, 1.0))
 
@@ -200,6 +239,16 @@ def _accuracies(right: Bool, present: Bool, times: Float32) -> Float64:
     shares = np.broadcast_to(right.sum(axis=2) / present.sum(axis=1), correct.shape).copy()
     np.divide(correct, counts, out=shares, where=counts > 0, dtype=np.float64)
     return np.asarray(shares.mean(axis=2))
+
+
+def _between_trainings(method: Answers, replicates: int) -> Float64:
+    """(B,) what other trainings would have added to the only one: normal numbers, 0 where no deviation is given."""
+    if not method.deviation:
+        return np.zeros(replicates)
+    limit = 2**31
+    draws = Stream(f"between trainings {method.name}").below(limit, (replicates,))
+    normal = NormalDist(0.0, method.deviation)
+    return np.array([normal.inv_cdf((draw + 0.5) / limit) for draw in draws.tolist()])
 
 
 def _resampled_trainings(accuracies: Float64, draw: Stream) -> Float64:

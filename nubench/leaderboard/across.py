@@ -2,7 +2,7 @@
 
 Two numbers, which fail in different ways, stand side by side. The mean rank asks only who beats whom, so no board
 weighs more because its accuracies lie further apart; it cannot say by how much. The normalised score says by how much;
-it hangs on the best method of each board, so it changes for all when a better one is added.
+it hangs on the best ranked row of each board, so it changes for all when a better one is added.
 
 Boards of one detector are averaged first and detectors then, so that a detector with many shifts counts as one.
 """
@@ -72,7 +72,9 @@ def standings(boards: Iterable[Board]) -> tuple[Standing, ...]:
     names = [method.name for method in methods]
     everywhere = [method for method in methods if all(method in found for found in rows)]
     ranks = [_ranks(board, [found[method] for method in everywhere]) for board, found in zip(boards, rows, strict=True)]
-    scores = [_scores([found[method] for method in everywhere]) for found in rows]
+    scores = [
+        _scores(board, [found[method] for method in everywhere]) for board, found in zip(boards, rows, strict=True)
+    ]
     detectors = [board.example.dataset.detector for board in boards]
     found = []
     for method in methods:
@@ -92,12 +94,12 @@ def standings(boards: Iterable[Board]) -> tuple[Standing, ...]:
 
 
 def normalised_score(accuracy: float, chance: float, best: float) -> float | None:
-    """Return where an accuracy lies between chance, 0, and the best method of the board, 1.
+    """Return where an accuracy lies between chance, 0, and the best ranked row of the board, 1.
 
     Args:
         accuracy: of the method, mean over the target points.
         chance: what always answering the most frequent class gives.
-        best: the largest accuracy of the compared methods.
+        best: the largest accuracy of the ranked rows.
 
     Returns:
         At most 1, negative below chance; None when not even the best is above chance, so that there is no scale.
@@ -139,10 +141,12 @@ def _ranks(board: Board, rows: Sequence[Row]) -> list[int]:
     return [1 + sum(board.difference(other, row).low > 0 for other in rows if other is not row) for row in rows]
 
 
-def _scores(rows: Sequence[Row]) -> list[float | None]:
+def _scores(board: Board, rows: Sequence[Row]) -> list[float | None]:
     if not rows:
         return []
-    chance, best = chance_accuracy(rows[0]), max(row.mean.mean for row in rows)
+    # Of the whole board, or the scale would hang on which methods happen to stand on the other boards.
+    best = max(row.mean.mean for row in board.rows if row.rank is not None)
+    chance = chance_accuracy(rows[0])
     return [normalised_score(row.mean.mean, chance, best) for row in rows]
 
 

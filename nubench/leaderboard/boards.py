@@ -22,12 +22,14 @@ from nubench.evaluation.statistics import Interval
 from nubench.leaderboard.ranking import Pair, compare, with_ranks
 from nubench.leaderboard.rows import RankInterval, Row, Spread, spread
 from nubench.results.files import canonical, experiment, fingerprint, shift_folder
-from nubench.results.schema import Method, Result
+from nubench.results.schema import SCHEMA_VERSION, Method, Result
 
 __all__ = ["BASELINES", "NO_BACKBONE", "Board", "Pair", "RankInterval", "Row", "Spread", "boards_of", "spread"]
 
 #: Folder of results of methods without a backbone when no method with one has been submitted.
 NO_BACKBONE: Final = "none"
+
+_CONDITIONS: Final = "conditions-"
 
 #: Methods that every board is read against: what shapes alone give, and what one subtraction gives.
 BASELINES: Final = ("summary-features-shape-only", "summary-features-minimum-subtracted")
@@ -66,9 +68,13 @@ class Board:
 
     @property
     def title(self) -> str:
-        """One line that names it."""
+        """One line that names it, unlike that of any other board beside it."""
         shared = self.example
-        return f"{shared.dataset.detector}, {shift_folder(shared)}, {shared.profile.name}, backbone {self.backbone}"
+        # Boards of one data set, shift, profile and backbone are told apart by the folder of their conditions.
+        conditions = [part.replace("-", " ") for part in self.folder.parts if part.startswith(_CONDITIONS)]
+        older = [] if shared.schema_version == SCHEMA_VERSION else [f"schema version {shared.schema_version}"]
+        parts = [shared.dataset.detector, shift_folder(shared), shared.profile.name, f"backbone {self.backbone}"]
+        return ", ".join([*parts, f"data set {shared.dataset.name} {shared.dataset.version}", *older, *conditions])
 
     @property
     def missing_baselines(self) -> tuple[str, ...]:
@@ -135,7 +141,7 @@ def _conditions(result: Result) -> str:
     shared = experiment(result)
     del shared["method"], shared["backbone"], shared["seed"]
     # Version 1 does not say which events were right, so its rows can only be compared with each other.
-    return f"conditions-{fingerprint({**shared, 'schema': min(result.schema_version, 2)})}"
+    return f"{_CONDITIONS}{fingerprint({**shared, 'schema': min(result.schema_version, 2)})}"
 
 
 def _split(

@@ -57,6 +57,7 @@ class Panel:
     """One pair of axes.
 
     Attributes:
+        x_title, y_title: of the axes; line ends part them where they are long.
         categories: of the x axis, in order, where it has no numbers.
         ticks_y: texts of the y axis at 0, 1, ..., from top to bottom, where it has no numbers.
         range_y: fixed limits, or at least these when ``grows`` is set.

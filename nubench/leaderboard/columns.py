@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -64,11 +65,13 @@ def cells(columns: Iterable[Column], row: Row) -> list[Cell]:
 
 
 def ranking_columns(board: Board, further: Iterable[Column] = ()) -> tuple[Column, ...]:
-    """The columns of a board: the place, the accuracy over the targets and at every point, and a plugin's own."""
+    """The columns of a board: the place and what it rests on, the accuracies, and a plugin's own."""
     source = board.example.shift.source
     return (
         Column("rank", "Rank", lambda row: row.rank, lambda row: str(row.rank or "")),
         Column("method", "Method", lambda row: row.label),
+        Column("seeds", "Seeds", lambda row: len(row.results), lambda row: seeds_text(board, row)),
+        Column("target-access", "Target events", lambda row: row.first.method.target_access),
         Column("mean", "Mean over targets", lambda row: row.mean.mean, lambda row: per_cent(row.mean)),
         Column("interval", "95% interval", lambda row: row.interval.low, _interval_text),
         Column("places", "Places", lambda row: row.rank_interval and row.rank_interval.low, places_text),
@@ -85,14 +88,13 @@ def ranking_columns(board: Board, further: Iterable[Column] = ()) -> tuple[Colum
             else []
         ),
         *(_point_column(point) for point in board.points),
-        Column("seeds", "Seeds", lambda row: len(row.results), lambda row: seeds_text(board, row)),
         Column("readout", "Read-out", lambda row: row.first.method.ranked_by),
         *further,
     )
 
 
 def method_columns() -> tuple[Column, ...]:
-    """The columns that say what a row is, and what it took: means over its seeds."""
+    """The columns that say what a row is, and what it took: medians over its seeds."""
     return (
         Column("method", "Method", lambda row: row.label),
         Column("title", "What it is", lambda row: row.first.method.title),
@@ -100,16 +102,19 @@ def method_columns() -> tuple[Column, ...]:
         Column("distribution", "From", lambda row: row.first.method.distribution),
         Column("target-access", "Target events in training", lambda row: row.first.method.target_access),
         Column("sealed", "Sealed", sealed_text),
-        Column("parameters", "Parameters", lambda row: mean_cost(row, "parameters"), _counted("parameters")),
-        Column("wall-time", "Wall time", lambda row: mean_cost(row, "wall_seconds"), _timed("wall_seconds")),
-        Column("cpu-time", "Processor time", lambda row: mean_cost(row, "cpu_seconds"), _timed("cpu_seconds")),
+        Column("parameters", "Parameters", lambda row: median_cost(row, "parameters"), _counted("parameters")),
+        Column("cpu-time", "Processor time", lambda row: median_cost(row, "cpu_seconds"), _timed("cpu_seconds")),
+        Column("wall-time", "Wall time", lambda row: median_cost(row, "wall_seconds"), _timed("wall_seconds")),
     )
 
 
-def mean_cost(row: Row, name: str) -> float | None:
-    """The mean over the seeds of one number of :class:`~nubench.results.schema.Cost`; None where a seed lacks it."""
+def median_cost(row: Row, name: str) -> float | None:
+    """The median over the seeds of one number of :class:`~nubench.results.schema.Cost`; None where a seed lacks it.
+
+    Not the mean: one run beside a busy machine would decide it.
+    """
     values = [getattr(result.cost, name) for result in row.results]
-    return None if None in values else sum(values) / len(values)
+    return None if None in values else float(statistics.median(values))
 
 
 def per_cent(value: Spread, signed: bool = False) -> str:
@@ -119,10 +124,21 @@ def per_cent(value: Spread, signed: bool = False) -> str:
         >>> per_cent(Spread(0.8449, 0.003)), per_cent(Spread(-0.0251, None), signed=True)
         ('84.5 ± 0.3', '-2.5')
     """
-    # Adding 0 makes -0.0 a plain zero.
-    rounded = round(100 * value.mean, 1) + 0.0
-    mean = f"{rounded:+.1f}" if signed else f"{rounded:.1f}"
+    mean = in_per_cent(value.mean, signed)
     return mean if value.deviation is None else f"{mean} ± {100 * value.deviation:.1f}"
+
+
+def in_per_cent(fraction: float, signed: bool = False) -> str:
+    """Write a fraction in per cent; zero has no sign.
+
+    Example:
+        >>> [in_per_cent(value, signed=True) for value in (0.012, -0.0251, -0.0001)]
+        ['+1.2', '-2.5', '0.0']
+    """
+    rounded = round(100 * fraction, 1)
+    if rounded == 0:
+        return "0.0"
+    return f"{rounded:+.1f}" if signed else f"{rounded:.1f}"
 
 
 def duration(seconds: float) -> str:
@@ -142,6 +158,11 @@ def seeds_text(board: Board, row: Row) -> str:
     """The number of seeds of a row; with what a complete one has, where it has fewer."""
     found = len(row.results)
     return str(found) if found >= board.seeds else f"{found} of {board.seeds}"
+
+
+def seeds_remark(board: Board, row: Row) -> str:
+    """What stands behind the name or the number of an incomplete row; nothing behind that of a complete one."""
+    return "" if row.complete else f" ({seeds_text(board, row)} seeds)"
 
 
 def sealed_text(row: Row) -> str:
@@ -177,7 +198,7 @@ def _area_text(row: Row) -> str:
 
 def _counted(name: str) -> Callable[[Row], str]:
     def text(row: Row) -> str:
-        value = mean_cost(row, name)
+        value = median_cost(row, name)
         return "" if value is None else f"{value:,.0f}"
 
     return text
@@ -185,7 +206,7 @@ def _counted(name: str) -> Callable[[Row], str]:
 
 def _timed(name: str) -> Callable[[Row], str]:
     def text(row: Row) -> str:
-        value = mean_cost(row, name)
+        value = median_cost(row, name)
         return "" if value is None else duration(value)
 
     return text

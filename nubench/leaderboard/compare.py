@@ -19,6 +19,7 @@ from nubench.evaluation.statistics import (
     unpaired_difference,
 )
 from nubench.leaderboard.boards import Board, Row
+from nubench.leaderboard.rows import borrowed_deviation
 from nubench.results.bits import unpack
 
 
@@ -84,7 +85,7 @@ def compare_rows(board: Board, first: Row, second: Row) -> Comparison:
         first,
         second,
         board.difference(first, second),
-        tuple(at_point(first, second, place) for place in range(len(board.points))),
+        tuple(at_point(board, first, second, place) for place in range(len(board.points))),
         paired,
     )
 
@@ -93,10 +94,13 @@ def _rows(board: Board, name: str) -> list[Row]:
     return [row for row in board.rows if row.first.method.name == name]
 
 
-def _paired_at(first: Row, second: Row, place: int) -> Interval:
+def _paired_at(board: Board, first: Row, second: Row, place: int) -> Interval:
     point = first.first.points[place]
     present = _bits(first, point.present)[None]
-    answers = [Answers(f"{row.label} at {point.point}", _right_at(row, place)) for row in (first, second)]
+    answers = [
+        Answers(f"{row.label} at {point.point}", _right_at(row, place), _borrowed_at(board, row, point.point))
+        for row in (first, second)
+    ]
     one, other = bootstrap_means(answers, present, name=f"compare {first.first.dataset.recipe} {point.point}")
     return percentile_interval(first.at(point.point).mean - second.at(point.point).mean, one - other)
 
@@ -112,9 +116,14 @@ def _bits(row: Row, text: str | None) -> Bool:
     return unpack(text, row.first.test_events)
 
 
-def _unpaired_at(first: Row, second: Row, place: int) -> Interval:
+def _unpaired_at(board: Board, first: Row, second: Row, place: int) -> Interval:
+    point = board.points[place]
     one, other = (
-        interval_from_seeds(row.accuracies(row.first.points[place].point), row.first.points[place].events)
+        interval_from_seeds(row.accuracies(point), row.first.points[place].events, _borrowed_at(board, row, point))
         for row in (first, second)
     )
     return unpaired_difference(one, other)
+
+
+def _borrowed_at(board: Board, row: Row, point: str) -> float | None:
+    return borrowed_deviation(row, board.rows, lambda one: one.accuracies(point))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import statistics
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from nubench.evaluation.statistics import Interval
 from nubench.leaderboard.boards import Board, Row, Spread, spread
 from nubench.leaderboard.charts import Chart, Kind, Panel, Series, printable
-from nubench.leaderboard.columns import duration, mean_cost
+from nubench.leaderboard.columns import duration, median_cost
+from nubench.leaderboard.displacements import on_one_line
 from nubench.results.scores import Scores
 
 #: Names of all charts.
@@ -17,17 +19,28 @@ CHARTS: Final = ("figure", "strength", "differences", "calibration", "cost")
 
 #: The costs that an accuracy is drawn against: the field, its axis, its text.
 _COSTS: Final[tuple[tuple[str, str, Callable[[float], str]], ...]] = (
-    ("wall_seconds", "wall time of a run (s)", duration),
     ("cpu_seconds", "processor time of a run (s)", duration),
+    ("wall_seconds", "wall time of a run (s)", duration),
     ("parameters", "trained parameters", lambda value: f"{value:,.0f} parameters"),
     ("flops_per_event", "operations per event, forwards", lambda value: f"{value:.3g} operations"),
+)
+
+#: Characters of the title of an axis in one line.
+_TITLE_WIDTH: Final = 30
+
+#: Costs that differ by less than this share tell no rows apart.
+_LIKE_COSTS: Final = 0.01
+
+_NO_LINE: Final = (
+    " The points do not follow each other on one line through the space of the detector's parameters: those of like "
+    "strength may be quite different detectors, so no line joins them and there is no area."
 )
 
 
 def charts_of(board: Board) -> tuple[Chart, ...]:
     """Every chart of one board; those for which its results hold nothing are left out."""
-    drawn = (accuracy_chart(board), strength_chart(board), difference_chart(board))
-    return tuple(chart for chart in (*drawn, calibration_chart(board), cost_chart(board)) if chart)
+    drawn = (accuracy_chart, strength_chart, difference_chart, calibration_chart, cost_chart)
+    return tuple(chart for chart in (draw(board) for draw in drawn) if chart)
 
 
 def accuracy_chart(board: Board) -> Chart:
@@ -41,7 +54,8 @@ def accuracy_chart(board: Board) -> Chart:
         name="figure",
         title=f"Accuracy at every point, and its change from {source}",
         caption=f"Bars are means over seeds, error bars their standard deviation. Below: accuracy minus that at "
-        f"{source}, in percentage points. Hatched rows are not ranked.",
+        f"{source}, in percentage points. Rows with oblique hatching are not ranked; dots only tell rows of one colour "
+        "apart.",
         panels=(
             Panel(
                 title="",
@@ -71,7 +85,10 @@ def accuracy_chart(board: Board) -> Chart:
 
 
 def strength_chart(board: Board) -> Chart | None:
-    """Lines of accuracy against the strength of the shift; None when some point has no recorded strength."""
+    """Accuracy against the strength of the shift; None when some point has no recorded strength.
+
+    Lines join the points that follow each other on one line through the space of the detector's parameters.
+    """
     if not _has_strengths(board):
         return None
     numbers = {row.label: number for number, row in enumerate(board.rows)}
@@ -79,13 +96,13 @@ def strength_chart(board: Board) -> Chart | None:
         name="strength",
         title="Accuracy against the strength of the shift",
         caption="One mark for each point, ordered by strength; error bars are standard deviations over seeds. "
-        "Hollow marks are rows that are not ranked.",
+        f"Hollow marks are rows that are not ranked.{'' if on_one_line(board.example.points) else _NO_LINE}",
         panels=(_strength_panel(board, "", numbers),),
     )
 
 
 def sources_chart(boards: Sequence[Board], number: int) -> Chart | None:
-    """Lines of accuracy against the strength of the shift, a panel for each source (Figs. 4 and 5).
+    """Accuracy against the strength of the shift, a panel for each source (Figs. 4 and 5).
 
     Args:
         boards: of one shift, data set, profile and backbone, trained at different sources, in the order of the panels.
@@ -104,10 +121,10 @@ def sources_chart(boards: Sequence[Board], number: int) -> Chart | None:
     shared = boards[0].example
     return Chart(
         name=f"sources-{number}",
-        title=f"Accuracy against the strength of the shift by source: {shared.profile.name}, "
+        title=f"Accuracy against the strength of {shared.shift.name} by source: {shared.profile.name}, "
         f"backbone {boards[0].backbone}",
         caption="One panel for each point that methods were trained at, one mark for each point that they were read "
-        "at; error bars are standard deviations over seeds.",
+        f"at; error bars are standard deviations over seeds.{'' if on_one_line(shared.points) else _NO_LINE}",
         panels=tuple(
             _strength_panel(board, f"trained at {board.example.shift.source}", numbers, limits) for board in boards
         ),
@@ -153,8 +170,8 @@ def difference_chart(board: Board) -> Chart | None:
         name="differences",
         title="Critical differences",
         caption="Mean accuracy over the target points with its 95% interval. A bar at the right joins rows that are "
-        "not clearly different: the 95% interval of each difference holds zero. Rows that are not ranked are "
-        "left out.",
+        "not clearly different: the 95% interval of each difference holds zero. Only rows next to each other can be "
+        "joined: no bar does not mean a clear difference. Rows that are not ranked are left out.",
         panels=(Panel("", "mean accuracy (%)", "", (*marks, *joins), ticks_y=names),),
     )
 
@@ -199,11 +216,17 @@ def calibration_chart(board: Board) -> Chart:
     )
 
 
-def cost_chart(board: Board) -> Chart:
-    """Mean accuracy over the targets against what a run took; a cost that no row has is left out."""
+def cost_chart(board: Board) -> Chart | None:
+    """Mean accuracy over the targets against what a run took; None when no cost tells the rows apart.
+
+    A cost that no row has, or that all of them share, is left out.
+    """
     panels = []
     for name, title, text in _COSTS:
-        costs = [mean_cost(row, name) for row in board.rows]
+        costs = [median_cost(row, name) for row in board.rows]
+        known = [cost for cost in costs if cost]
+        if not known or max(known) <= (1 + _LIKE_COSTS) * min(known):
+            continue
         series = tuple(
             Series(
                 name=printable(row.label),
@@ -218,13 +241,15 @@ def cost_chart(board: Board) -> Chart:
             for number, (row, cost) in enumerate(zip(board.rows, costs, strict=True))
             if cost
         )
-        if series:
-            panels.append(Panel("", title, "mean accuracy over the targets (%)", series, log_x=True))
+        panels.append(Panel("", title, "mean accuracy over the targets (%)", series, log_x=True))
+    if not panels:
+        return None
     return Chart(
         name="cost",
         title="Accuracy against cost",
-        caption="Means over seeds; error bars are 95% intervals of the accuracy. The axes of cost are logarithmic: a "
-        "row that has none of a cost, such as parameters, is not in that panel. Times depend on the machine.",
+        caption="Mean accuracies and median costs over seeds; error bars are 95% intervals of the accuracy. The axes "
+        "of cost are logarithmic: a row that has none of a cost, such as parameters, is not in that panel. A cost that "
+        "all rows share is left out. Wall times may have been taken beside other programs: compare processor times.",
         panels=tuple(panels),
     )
 
@@ -238,9 +263,9 @@ def _strength_panel(
 ) -> Panel:
     return Panel(
         title=title,
-        x_title=f"strength of {board.example.shift.name} ({printable(board.example.shift.strength_unit or '')})",
+        x_title=textwrap.fill(f"strength: {printable(board.example.shift.strength_unit or '')}", _TITLE_WIDTH),
         y_title="test accuracy (%)",
-        series=tuple(_line(board, row, numbers[row.label]) for row in board.rows),
+        series=tuple(_over_strength(board, row, numbers[row.label]) for row in board.rows),
         range_y=limits,
     )
 
@@ -252,12 +277,12 @@ def _bars(board: Board, value: Callable[[Row, str], Spread]) -> tuple[Series, ..
     )
 
 
-def _line(board: Board, row: Row, number: int) -> Series:
+def _over_strength(board: Board, row: Row, number: int) -> Series:
     points = sorted(board.example.points, key=lambda point: (point.strength or 0.0, point.point))
     return _series_of_spreads(
         row,
         number,
-        "lines",
+        "lines" if on_one_line(board.example.points) else "marks",
         tuple(point.strength or 0.0 for point in points),
         [row.at(point.point) for point in points],
         tuple(point.point for point in points),

@@ -5,8 +5,11 @@ not, or that do not say which events they got right, are compared by their inter
 
 "Not clearly different" does not carry over from pair to pair: A may be clearly better than B while C, less well known,
 is clearly different from neither. So no ranks exist that every tied pair shares. Here a rank is one more than the
-number of rows that are clearly better, and a row never ranks before one of a higher mean: few events or seeds, and so a
-wide interval, must not lift a row. The rank interval says what is left open.
+number of rows that are clearly better, and a row never ranks before one of a higher mean: a wide interval must not lift
+a row. The rank interval says what is left open.
+
+One seed says nothing of the spread between trainings. Such a row is given that of like rows of the board, or a single
+lucky training would be known better than three.
 
 Each comparison is made at 95% by itself. Among many rows some will look clearly different by chance.
 """
@@ -30,7 +33,7 @@ from nubench.evaluation.statistics import (
     percentile_interval,
     unpaired_difference,
 )
-from nubench.leaderboard.rows import RankInterval, Row
+from nubench.leaderboard.rows import RankInterval, Row, borrowed_deviation
 from nubench.results.bits import unpack
 from nubench.results.files import canonical, experiment
 from nubench.results.schema import Result
@@ -53,7 +56,7 @@ class Pair:
 
 
 def compare(rows: Sequence[Row]) -> tuple[list[Row], tuple[Pair, ...]]:
-    """Give rows of one board their intervals, and compare each with each.
+    """Give rows of one board their intervals, those of one seed a spread between trainings, and compare all pairs.
 
     Args:
         rows: labels are unique.
@@ -61,6 +64,7 @@ def compare(rows: Sequence[Row]) -> tuple[list[Row], tuple[Pair, ...]]:
     Returns:
         The rows in the same order, and every pair of them.
     """
+    rows = [replace(row, borrowed=borrowed_deviation(row, rows, lambda one: one.target_means)) for row in rows]
     replicates = _replicates(rows)
     known = [_with_interval(row, replicates.get(row.label)) for row in rows]
     groups = {row.label: _test_events(row) for row in known}
@@ -110,7 +114,7 @@ def _replicates(rows: Sequence[Row]) -> Mapping[str, Float64]:
         present = _bits(together[0].first, [point.present for point in together[0].first.target_points])
         # Where the source point alone has some of the events, they carry nothing here.
         used = present.any(axis=0)
-        answers = [Answers(_trainings(row), _right(row)[..., used]) for row in together]
+        answers = [Answers(_trainings(row), _right(row)[..., used], row.borrowed) for row in together]
         means = bootstrap_means(answers, present[:, used], name=events)
         found.update(zip((row.label for row in together), means, strict=True))
     return found

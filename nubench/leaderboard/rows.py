@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from nubench.evaluation.shift_metrics import area_under_accuracy, drop_from_source, mean_accuracy
-from nubench.evaluation.statistics import Interval, interval_from_seeds
+from nubench.evaluation.statistics import Interval, interval_from_seeds, pooled_deviation
+from nubench.leaderboard.displacements import on_one_line
 from nubench.results.schema import Result
 
 
@@ -40,6 +41,8 @@ class Row:
         complete: false when it has fewer seeds than the profile asks for.
         bootstrap: 95% interval of the mean over the target points, resampled over events and seeds; None when the
             results do not say which events were right.
+        borrowed: standard deviation between trainings of the mean over the target points, for a row of one seed; see
+            :func:`borrowed_deviation`.
     """
 
     label: str
@@ -48,6 +51,7 @@ class Row:
     rank_interval: RankInterval | None = None
     complete: bool = True
     bootstrap: Interval | None = None
+    borrowed: float | None = None
 
     @property
     def first(self) -> Result:
@@ -79,7 +83,8 @@ class Row:
         """
         if self.bootstrap is not None:
             return self.bootstrap
-        return interval_from_seeds(self.target_means, min(point.events for point in self.first.target_points))
+        events = min(point.events for point in self.first.target_points)
+        return interval_from_seeds(self.target_means, events, self.borrowed)
 
     @property
     def approximate(self) -> bool:
@@ -102,11 +107,12 @@ class Row:
     def area(self) -> Spread | None:
         """Area under accuracy against strength over all points, divided by the width of the axis.
 
-        None when the results record no strengths, or the points have one strength only.
+        None when the results record no strengths, the points have one strength only, or they do not follow each other
+        on one line: there is no path of the detector then that an area could be taken along.
         """
         strengths = [point.strength for point in self.first.points]
         known = [strength for strength in strengths if strength is not None]
-        if len(known) < len(strengths) or len(set(known)) < 2:
+        if len(known) < len(strengths) or len(set(known)) < 2 or not on_one_line(self.first.points):
             return None
         return spread(
             [
@@ -124,6 +130,25 @@ class Row:
     def at(self, point: str) -> Spread:
         """Accuracy at one point over the seeds."""
         return spread(self.accuracies(point))
+
+
+def borrowed_deviation(row: Row, rows: Iterable[Row], values: Callable[[Row], Sequence[float]]) -> float | None:
+    """Return the standard deviation between trainings that a row of one seed is given: that of like rows, pooled.
+
+    Like is a row of several seeds that has a backbone where ``row`` has one, and none where it has none: a network
+    that is trained anew varies more than a fit of a few features.
+
+    Args:
+        rows: of the board.
+        values: (S,) what is known of each training of a row.
+
+    Returns:
+        None for a row of several seeds, which has a spread of its own, and where no row is like it.
+    """
+    if len(row.results) > 1:
+        return None
+    has_backbone = row.first.backbone is not None
+    return pooled_deviation(values(other) for other in rows if (other.first.backbone is not None) == has_backbone)
 
 
 def spread(values: Sequence[float]) -> Spread:

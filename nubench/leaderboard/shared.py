@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from nubench.leaderboard.boards import NO_BACKBONE, Board
+from nubench.leaderboard.displacements import moved_names
 
 
 def shared_facts(board: Board) -> list[tuple[str, str]]:
@@ -27,7 +28,18 @@ def notes(board: Board) -> list[str]:
             f"Not yet run here: {', '.join(board.missing_baselines)}. Without them nobody knows what a number is worth."
         )
     if not all(row.complete for row in board.rows):
-        found.append(f"Rows with fewer than {board.seeds} seeds are incomplete: their spread is poorly known.")
+        found.append(f"Rows with fewer than {board.seeds} seeds are incomplete.")
+    alone = [row for row in board.rows if len(row.results) == 1]
+    if any(row.borrowed is not None for row in alone):
+        found.append(
+            "With one seed the spread between trainings is taken from the other rows of the board: rank and places of "
+            "such a row are provisional."
+        )
+    if any(row.borrowed is None for row in alone):
+        found.append(
+            "Some rows have one seed, and no row like them has more: their intervals hold the test events alone, not "
+            "the spread between trainings, and are too narrow. Their rank and places are provisional."
+        )
     if any(row.approximate for row in board.rows):
         found.append(
             "Some results do not say which events were right. Their intervals are normal approximations, and their "
@@ -45,9 +57,7 @@ def notes(board: Board) -> list[str]:
 
 def moved_parameters(board: Board) -> list[str]:
     """Names of the detector parameters that are not the same at all points, sorted."""
-    points = board.example.points
-    names = sorted({name for point in points for name in point.parameters})
-    return [name for name in names if len({point.parameters.get(name) for point in points}) > 1]
+    return moved_names(board.example.points)
 
 
 def parameter_text(value: float | str | None) -> str:

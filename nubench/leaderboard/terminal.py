@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from nubench.errors import UsageError
 from nubench.leaderboard.across import standings
 from nubench.leaderboard.boards import Board, Row, boards_of
-from nubench.leaderboard.columns import per_cent, seeds_text
+from nubench.leaderboard.columns import in_per_cent, per_cent, seeds_remark, seeds_text
 from nubench.leaderboard.compare import Comparison
 from nubench.leaderboard.groups import AcrossGroup
 from nubench.results.files import shift_folder
@@ -67,7 +67,7 @@ def board_table(board: Board, every_point: bool = False) -> rich.table.Table:
             *(f"{100 * row.at(point).mean:.1f}" for point in points),
             per_cent(row.mean),
             f"{100 * worst:.1f}" if every_point else f"{100 * worst:.1f} {worst_point}",
-            f"{100 * row.change.mean:+.1f}",
+            in_per_cent(row.change.mean, signed=True),
         ]
         table.add_row(
             *(Text(cell) for cell in cells),
@@ -93,8 +93,10 @@ def comparison_table(comparison: Comparison) -> rich.table.Table:
     for point, interval in zip(board.points, comparison.at_points, strict=True):
         lines.append((point, first.at(point), second.at(point), interval))
     for place, (name, one, other, interval) in enumerate(lines):
-        cells = [name, per_cent(one), per_cent(other), f"{100 * interval.estimate:+.1f}"]
-        cells += [f"{100 * interval.low:+.1f} to {100 * interval.high:+.1f}", _clear(interval)]
+        estimate, low, high = (
+            in_per_cent(value, signed=True) for value in (interval.estimate, interval.low, interval.high)
+        )
+        cells = [name, per_cent(one), per_cent(other), estimate, f"{low} to {high}", _clear(interval)]
         table.add_row(*map(Text, cells), end_section=place == 0, style="bold" if place == 0 else None)
     return table
 
@@ -120,7 +122,10 @@ def across_table(group: AcrossGroup, methods: Iterable[str] = ()) -> rich.table.
             continue
         rank, score = standing.mean_rank, standing.normalised_score
         cells = [standing.method, "" if rank is None else f"{rank:.2f}", "" if score is None else f"{score:.3f}"]
-        cells += ["" if row is None else per_cent(row.mean) for row in standing.rows]
+        cells += [
+            "" if row is None else per_cent(row.mean) + seeds_remark(board, row)
+            for board, row in zip(group.boards, standing.rows, strict=True)
+        ]
         table.add_row(*map(Text, cells), style=None if rank is not None else "dim")
     return table
 

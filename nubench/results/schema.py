@@ -177,7 +177,7 @@ class Validation(Record):
 
 
 class Progress(Record):
-    """Numbers seen during training at one step, by name (``loss``, ``validation_accuracy``)."""
+    """Numbers seen during training, by name (``loss``); ``step`` counts the views until then, not optimiser steps."""
 
     step: Count
     values: dict[Text, FiniteFloat]
@@ -212,7 +212,14 @@ class Cost(Record):
 
 
 class Environment(Record):
-    """Where it ran. ``devices`` shared each training; ``git_revision`` is None outside a git checkout."""
+    """Where it ran.
+
+    Attributes:
+        devices: shared each training.
+        confined: whether the system kept a sealed plugin from the files of the cache; None where it was not sealed, and
+            in files written before this was recorded.
+        git_revision: None outside a git checkout.
+    """
 
     python: Text
     platform: Text
@@ -220,6 +227,7 @@ class Environment(Record):
     cpu_count: Count
     device: Text
     devices: Annotated[int, Field(ge=1)] = 1
+    confined: bool | None = None
     packages: dict[Text, Text]
     git_revision: Text | None
     nubench: Text

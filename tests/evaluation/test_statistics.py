@@ -12,6 +12,7 @@ from nubench.evaluation.statistics import (
     bootstrap_means,
     interval_from_seeds,
     percentile_interval,
+    pooled_deviation,
     unpaired_difference,
 )
 
@@ -80,17 +81,62 @@ def test_the_variance_over_trainings_is_unbiased(accuracies: tuple[int, ...]) ->
     assert means.var() == pytest.approx(np.var(accuracies, ddof=1) / len(accuracies), rel=0.03)
 
 
-@pytest.mark.parametrize(("trainings", "least"), [(3, 0.87), (5, 0.90), (8, 0.92)])
-def test_the_interval_covers_the_truth_about_as_often_as_it_says(trainings: int, least: float) -> None:
+def coverage(trainings: int, like: int = 0, repetitions: int = 200) -> float:
+    """How often the interval of made-up trainings on 300 events holds the truth.
+
+    Args:
+        like: methods of three trainings each, whose pooled spread a single training is given.
+    """
     rng = np.random.default_rng(3)
     covered = 0
-    for repetition in range(200):
-        skill = rng.normal(0.0, 0.3, size=(trainings, 1))
+    for repetition in range(repetitions):
         difficulty = rng.normal(1.0, 1.0, size=(1, 300))
-        right = rng.random((trainings, 300)) < 1 / (1 + np.exp(-(skill + difficulty)))
-        interval = interval_of(right[:, None], everywhere(300), f"{repetition}", replicates=300)
+        methods = []
+        for count in (trainings, *[3] * like):
+            skill = rng.normal(0.0, 0.3, size=(count, 1))
+            methods.append(rng.random((count, 300)) < 1 / (1 + np.exp(-(skill + difficulty))))
+        right, *others = methods
+        answers = Answers(f"{repetition}", right[:, None], pooled_deviation([one.mean(axis=1) for one in others]))
+        (means,) = bootstrap_means([answers], everywhere(300), name="events", replicates=300)
+        interval = percentile_interval(float(right.mean()), means)
         covered += interval.low <= TRUTH <= interval.high
-    assert least <= covered / 200 <= 0.99
+    return covered / repetitions
+
+
+@pytest.mark.parametrize(("trainings", "least"), [(3, 0.87), (5, 0.90), (8, 0.92)])
+def test_the_interval_covers_the_truth_about_as_often_as_it_says(trainings: int, least: float) -> None:
+    assert least <= coverage(trainings) <= 0.99
+
+
+def test_one_training_covers_the_truth_as_often_once_it_is_given_the_spread_of_others() -> None:
+    assert coverage(1) < 0.75
+    assert 0.88 <= coverage(1, like=3) <= 0.99
+
+
+def test_a_given_deviation_is_normal_noise_of_that_size() -> None:
+    right = np.arange(500)[None, None] < 400
+    means = [
+        bootstrap_means([Answers("a", right, deviation)], everywhere(500), name="events", replicates=20_000)[0]
+        for deviation in (None, 0.03)
+    ]
+    noise = means[1] - means[0]
+    assert stats.kstest(noise, "norm", args=(0, 0.03)).pvalue > 0.01
+    assert abs(np.corrcoef(noise, means[0])[0, 1]) < 0.03
+    (other,) = bootstrap_means([Answers("b", right, 0.03)], everywhere(500), name="events", replicates=20_000)
+    assert abs(np.corrcoef(noise, other - means[0])[0, 1]) < 0.03
+
+
+def test_the_pooled_deviation_weighs_groups_by_what_they_tell() -> None:
+    assert pooled_deviation([[0.5]]) is None
+    groups = [[0.1, 0.3], [0.5, 0.6, 0.9], [0.2]]
+    variance = (np.var(groups[0], ddof=1) + 2 * np.var(groups[1], ddof=1)) / 3
+    assert pooled_deviation(groups) == pytest.approx(variance**0.5)
+
+
+@pytest.mark.parametrize(("trainings", "deviation"), [(2, 0.1), (1, -0.1), (1, float("nan")), (1, float("inf"))])
+def test_a_deviation_is_for_one_training_and_a_number(trainings: int, deviation: float) -> None:
+    with pytest.raises(ValueError, match="deviation must be a finite number"):
+        Answers("a", np.ones((trainings, 1, 5), bool), deviation)
 
 
 def test_the_truth_used_above() -> None:

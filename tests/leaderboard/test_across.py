@@ -58,7 +58,9 @@ def test_only_methods_on_every_board_are_compared() -> None:
     easy, hard = board({"a": 0.9, "best-here": 0.95, "b": 0.8}), board({"a": 0.6, "b": 0.5}, "scintillator")
     found = by_name(standings([easy, hard]))
     assert found["a"].mean_rank == 1.0
-    assert found["a"].normalised_score == pytest.approx(1.0)
+    # The best of the easy board is another method, and 1 there all the same.
+    easiest = (0.9 - 1 / 3) / (0.95 - 1 / 3)
+    assert found["a"].normalised_score == pytest.approx((easiest + 1) / 2, abs=1e-3)
     absent = found["best-here"]
     assert (absent.mean_rank, absent.normalised_score, absent.complete) == (None, None, False)
     assert [str(folder) for folder in absent.missing] == ["scintillator/throws/smoke"]
@@ -71,6 +73,13 @@ def test_a_detector_with_many_shifts_counts_once() -> None:
     first = [board({"a": 0.9, "b": 0.5}, shift=shift) for shift in ("throws", "field", "noise")]
     found = by_name(standings([*first, board({"a": 0.5, "b": 0.9}, "scintillator")]))
     assert found["a"].mean_rank == found["b"].mean_rank == 1.5
+
+
+def test_a_row_that_is_not_ranked_does_not_set_the_scale() -> None:
+    oracle = Result.model_validate(result_content("target-oracle", ranked=False))
+    below = {"nominal": 0.6, "throw1": 0.6, "throw2": 0.6}
+    (found,) = standings(boards_of([oracle, Result.model_validate(result_content("a", below))]))
+    assert found.normalised_score == 1.0
 
 
 def test_rows_that_are_not_ranked_have_no_standing() -> None:

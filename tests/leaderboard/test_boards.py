@@ -210,6 +210,11 @@ def seeds_of(name: str, *targets: float, seeds: int = 3, **options: Any) -> list
     ]
 
 
+def alike(name: str, accuracy: float) -> list[Result]:
+    """Three trainings of one accuracy."""
+    return [make_result(name, flat(accuracy), seed) for seed in range(3)]
+
+
 def test_methods_alike_share_a_rank_and_clearly_different_ones_do_not() -> None:
     board = board_of(*seeds_of("a", 0.80, 0.80), *seeds_of("b", 0.795, 0.80), *seeds_of("c", 0.6, 0.6))
     assert [(row.label, row.rank, row.rank_interval) for row in board.rows] == [
@@ -269,7 +274,7 @@ def test_files_of_other_splits_do_not_part_the_events() -> None:
 def test_not_clearly_different_does_not_carry_over() -> None:
     # a is clearly better than b; c lies between and is too poorly known to be told from either.
     wide = [make_result("c", flat(0.79 + spread), seed) for seed, spread in enumerate((-0.03, 0.0, 0.03))]
-    board = board_of(*seeds_of("a", 0.80, 0.80, seeds=1), *wide, *seeds_of("b", 0.78, 0.78, seeds=1))
+    board = board_of(*alike("a", 0.80), *wide, *alike("b", 0.78))
     assert [(row.label, row.rank, row.rank_interval) for row in board.rows] == [
         ("a", 1, (1, 2)),
         ("c", 1, (1, 3)),
@@ -279,7 +284,7 @@ def test_not_clearly_different_does_not_carry_over() -> None:
 
 def test_a_poorly_known_row_is_not_lifted_above_a_higher_mean() -> None:
     wide = [make_result("c", flat(0.77 + spread), seed) for seed, spread in enumerate((-0.04, 0.0, 0.04))]
-    board = board_of(*seeds_of("a", 0.80, 0.80, seeds=1), *wide, *seeds_of("b", 0.78, 0.78, seeds=1))
+    board = board_of(*alike("a", 0.80), *wide, *alike("b", 0.78))
     assert [(row.label, row.rank, row.rank_interval) for row in board.rows] == [
         ("a", 1, (1, 2)),
         ("b", 2, (2, 3)),

@@ -54,6 +54,23 @@ def test_the_interval_at_a_point_is_that_of_paired_events() -> None:
     assert half < 0.8 * independent
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_rows_of_one_seed_are_given_the_spread_of_the_others_at_each_point(version: int) -> None:
+    points = ("nominal", "throw1", "throw2")
+    # Three trainings that differ at the first target alone.
+    several = [
+        result_content("three", dict(zip(points, (0.9, 0.7 + 0.05 * seed, 0.8), strict=True)), seed)
+        for seed in range(3)
+    ]
+    pair = [result_content(name, dict.fromkeys(points, value)) for name, value in (("a", 0.81), ("b", 0.8))]
+    contents = [as_version_1(content) if version == 1 else content for content in [*several, *pair]]
+    (comparison,) = compare_methods(boards_of(map(Result.model_validate, contents)), ["a", "b"])
+    assert comparison.paired == (version == 2)
+    nominal, first, second = (interval.high - interval.low for interval in comparison.at_points)
+    assert nominal == pytest.approx(second, rel=0.2)
+    assert first**2 - second**2 == pytest.approx((2 * 1.96) ** 2 * 2 * 0.05**2, rel=0.15)
+
+
 def test_results_that_do_not_say_which_were_right_are_compared_by_their_intervals() -> None:
     results = [
         Result.model_validate(as_version_1(result_content(name, {"nominal": 0.9, "throw1": value, "throw2": value})))

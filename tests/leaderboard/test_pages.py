@@ -23,7 +23,7 @@ from nubench.leaderboard.plots import CHARTS, accuracy_chart, charts_of
 from nubench.leaderboard.table import csv_text
 from nubench.leaderboard.terminal import terminal_table, terminal_tables
 from nubench.results.schema import Result
-from result_factory import make_result, result_content
+from result_factory import as_version_1, make_result, result_content
 
 
 def tables_of(page: str) -> list[list[list[str]]]:
@@ -41,15 +41,15 @@ def test_the_page_has_the_numbers_and_the_order() -> None:
     rows = [[cell.strip() for cell in row] for row in ranking]
     head, first, second = rows[:3]
     titles = ["Mean over targets", "95% interval", "Places", "Worst point", "Change from nominal", "Area"]
-    assert head == ["Rank", "Method", *titles, "nominal", "throw1", "throw2", "Seeds", "Read-out"]
-    assert first[:3] == ["1", "supcon", "82.5 ± 0.0"]
+    assert head == ["Rank", "Method", "Seeds", "Target events", *titles, "nominal", "throw1", "throw2", "Read-out"]
+    assert first[:5] == ["1", "supcon", "3", "none", "82.5 ± 0.0"]
     # The strengths are 0, 1 and 2, and the accuracies at them 90, 85 and 80.
-    assert first[7] == "85.0 ± 0.0"
-    assert first[8:] == ["90.0 ± 0.0", "85.0 ± 0.0", "80.0 ± 0.0", "3", "probe"]
+    assert first[9] == "85.0 ± 0.0"
+    assert first[10:] == ["90.0 ± 0.0", "85.0 ± 0.0", "80.0 ± 0.0", "probe"]
     interval = board.rows[1].interval
     between = f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
-    assert second[:7] == ["2", "classifier", "62.0", between, "2", "54.0 at throw2", "-30.0"]
-    assert second[8:] == ["92.0", "70.0", "54.0", "1 of 3", "head"]
+    assert second[:9] == ["2", "classifier", "1 of 3", "none", "62.0", between, "2", "54.0 at throw2", "-30.0"]
+    assert second[10:] == ["92.0", "70.0", "54.0", "head"]
     assert [row[1] for row in rows[1:]] == ["supcon", "classifier", "summary-features"]
     assert [cell.strip() for cell in apart[1][:2]] == ["", "target-oracle"]
 
@@ -75,6 +75,30 @@ def test_the_csv_has_every_seed_and_point_in_full_precision() -> None:
             row = by_key[result.method.name, result.seed, point.point]
             assert float(row["accuracy"]) == result.scores(point).accuracy
             assert float(row["nll"]) == result.scores(point).nll
+            assert (row["seeds_asked"], row["target_access"], row["sealed"]) == ("3", "none", "true")
+
+
+def test_boards_that_stand_beside_each_other_never_share_a_title() -> None:
+    contents = [result_content(name) for name in "abcde"]
+    contents[1]["dataset"]["version"] = "2"
+    contents[2]["dataset"]["name"] = "other"
+    contents[3]["dataset"]["recipe"] = "f" * 64
+    contents[4] = as_version_1(contents[4])
+    boards = boards_of(map(Result.model_validate, [*contents, result_content("f", backbone="small")]))
+    titles = [board.title for board in boards]
+    assert len(set(titles)) == len(boards) == 6
+    named = "lartpc, throws, smoke, backbone tiny, data set lartpc-singles 2"
+    assert named in titles
+    assert [title for title in titles if "conditions" in title and "schema version 1" in title]
+    (alone,) = boards_of([make_result()])
+    assert alone.title == "lartpc, throws, smoke, backbone tiny, data set lartpc-singles 1"
+
+
+def test_incomplete_rows_say_so_beside_their_name_and_number() -> None:
+    results = [make_result("a"), crosstalk_result("nominal", "a")]
+    index, across = tables_of(index_page(boards_of(results)))
+    assert [row[6].strip() for row in index[1:]] == ["a (1 of 3 seeds)"] * 2
+    assert [cell.strip() for cell in across[1][3:]] == ["82.5 (1 of 3 seeds)", "80.0 (1 of 3 seeds)"]
 
 
 def test_hostile_text_stays_text() -> None:
@@ -109,7 +133,7 @@ def test_everything_is_the_same_to_the_byte_also_in_another_process_and_folder(t
         "generate_leaderboards(Path())"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path / "two")
-    assert {path.suffix for path in files} == {".md", ".csv", ".tex", ".png", ".svg", ".html", ".css", ".js"}
+    assert {path.suffix for path in files} == {".md", ".csv", ".tex", ".png", ".svg", ".html", ".css", ".js", ".json"}
     for path in files:
         twin = tmp_path / "two" / path.relative_to(tmp_path / "one")
         assert path.read_bytes() == twin.read_bytes(), path.name
@@ -127,7 +151,8 @@ def test_the_layout_and_the_index(tmp_path: Path) -> None:
     submit(tmp_path, *example_results(), make_result(shift="crosstalk"))
     files = written(tmp_path)
     each = {"README.md", "table.csv", "table.tex"}
-    each |= {f"{chart}.{ending}" for chart in CHARTS for ending in ("png", "svg")}
+    # All made-up runs cost the same, which no chart need show.
+    each |= {f"{chart}.{ending}" for chart in CHARTS if chart != "cost" for ending in ("png", "svg")}
     folders = ("lartpc/throws/smoke", "lartpc/crosstalk/smoke")
     assert files == {"README.md"} | {f"{folder}/{name}" for folder in folders for name in each}
     index = (tmp_path / "README.md").read_text()
@@ -162,7 +187,7 @@ def test_the_index_compares_methods_across_detectors() -> None:
     boards_shown = ["lartpc, throws", "scintillator, crosstalk"]
     assert [cell.strip() for cell in across[0]] == ["Method", "Mean rank", "Normalised score", *boards_shown]
     rows = {row[0].strip(): [cell.strip() for cell in row[1:]] for row in across[1:]}
-    assert rows["supcon"] == ["1.00", "1.000", "82.5 ± 0.0", "80.0"]
+    assert rows["supcon"] == ["1.00", "1.000", "82.5 ± 0.0", "80.0 (1 of 3 seeds)"]
     assert rows["dann"][:2] == ["", ""]
     assert "target-oracle" not in rows
 
@@ -202,6 +227,9 @@ def test_the_terminal_table_shows_one_board_only() -> None:
     assert "82.5 ± 0.0" in text
     assert "[probe]" in text
     assert "1 of 3" in text
+    # Flat rows have no sign, as on the page.
+    assert "-0.0" not in text
+    assert "+0.0" not in text
     assert text.index("supcon") < text.index("classifier") < text.index("target-oracle")
     wide = terminal_table(example_results(), every_point=True)
     assert [str(column.header) for column in wide.columns][3:6] == ["nominal", "throw1", "throw2"]

@@ -13,6 +13,7 @@ from nubench.errors import PluginError
 from nubench.leaderboard.boards import boards_of
 from nubench.leaderboard.charts import log_range
 from nubench.leaderboard.columns import Column, cell, cells, per_cent, ranking_columns
+from nubench.leaderboard.displacements import on_one_line
 from nubench.leaderboard.latex import escape, latex_table
 from nubench.leaderboard.plots import (
     accuracy_chart,
@@ -25,7 +26,7 @@ from nubench.leaderboard.plots import (
     strength_chart,
 )
 from nubench.leaderboard.rows import Spread
-from nubench.results.schema import Result
+from nubench.results.schema import PointResult, Result
 from result_factory import as_version_1, make_result, result_content
 
 
@@ -57,7 +58,76 @@ def test_without_strengths_nothing_is_drawn_over_them() -> None:
     (board,) = boards_of([Result.model_validate(as_version_1(result_content()))])
     assert strength_chart(board) is None
     assert sources_chart([board], 0) is None
-    assert [chart.name for chart in charts_of(board)] == ["figure", "differences", "calibration", "cost"]
+    assert [chart.name for chart in charts_of(board)] == ["figure", "differences", "calibration"]
+
+
+def scattered_result() -> Result:
+    """Points whose displacements do not lie on one line, two of them of one strength."""
+    content = result_content()
+    content["shift"]["strength_unit"] = "sigma (root mean square of the nine)"
+    for point, gain, strength in zip(content["points"], (1.0, 1.2, 0.9), (0.0, 1.0, 1.0), strict=True):
+        point["parameters"]["gain"], point["strength"] = gain, strength
+    return Result.model_validate(content)
+
+
+def test_points_in_several_directions_are_not_joined_and_have_no_area() -> None:
+    (board,) = boards_of([scattered_result()])
+    chart = strength_chart(board)
+    assert chart is not None
+    assert {one.kind for one in chart.panels[0].series} == {"marks"}
+    assert "no line joins them" in chart.caption
+    # Neither cut by the picture nor by a narrow page.
+    assert chart.panels[0].x_title == "strength: sigma (root mean\nsquare of the nine)"
+    assert board.rows[0].area is None
+    assert "area" not in {column.name for column in ranking_columns(board)}
+    (straight,) = boards_of([make_result()])
+    chart = strength_chart(straight)
+    assert chart is not None
+    assert {one.kind for one in chart.panels[0].series} == {"lines"}
+    assert "no line" not in chart.caption
+    assert "area" in {column.name for column in ranking_columns(straight)}
+
+
+def points_at(strengths: list[float], *parameters: list[float | str]) -> tuple[PointResult, ...]:
+    (template, *_) = make_result().points
+    return tuple(
+        template.model_copy(
+            update={"strength": strength, "parameters": {str(k): value for k, value in enumerate(values)}}
+        )
+        for strength, *values in zip(strengths, *parameters, strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("strengths", "parameters", "expected"),
+    [
+        ([0, 1, 2], [[5.0, 6.0, 9.0]], True),
+        ([2, 1, 0], [[5.0, 6.0, 9.0]], True),
+        ([0, 1, 1], [[5.0, 6.0, 4.0]], False),
+        ([0, 1, 2], [[5.0, 6.0, 4.0]], False),
+        ([0, 1, 1], [[5.0, 6.0, 6.0]], True),
+        # Each measured by its own displacement, and rounded.
+        ([0, 1, 2], [[1.0, 1.1, 1.2], [1e9, 2e9, 3e9]], True),
+        ([0, 1, 2], [[1.0, 1.1001, 1.2], [0.0, -0.5, -1.0]], True),
+        ([0, 1, 2], [[1.0, 1.1, 1.2], [0.0, 1.0, 4.0]], False),
+        ([0, 1, 1], [[1.0, 1.1, 1.0], [0.0, 0.0, 4.0]], False),
+        ([0, 1, 2], [["birks", "box", "box"], [0.0, 1.0, 2.0]], False),
+        ([0, 1, 2], [[3.0, 3.0, 3.0]], True),
+        ([0, 1, 2], [[-1.7e308, 0.0, 1.7e308], [5e-324, 0.0, -5e-324]], True),
+        ([0, 1, 2], [[1.0, 1.0 + 2**-52, 1.5], [0.0, 1.0, 2.0]], False),
+    ],
+)
+def test_points_follow_each_other_on_one_line_or_not(
+    strengths: list[float], parameters: list[list[float | str]], expected: bool
+) -> None:
+    assert on_one_line(points_at(strengths, *parameters)) == expected
+
+
+def test_points_without_strengths_have_no_order() -> None:
+    (old, *_) = Result.model_validate(as_version_1(result_content())).points
+    moved = old.model_copy(update={"parameters": {"gain": 2.0}})
+    with pytest.raises(ValueError, match="every point must have a strength"):
+        on_one_line([old.model_copy(update={"parameters": {"gain": 1.0}}), moved])
 
 
 def test_bars_join_rows_that_are_not_clearly_different_and_no_others() -> None:
@@ -78,23 +148,47 @@ def test_bars_join_rows_that_are_not_clearly_different_and_no_others() -> None:
     assert chart.panels[0].ticks_y == tuple(row.label for row in rows)
 
 
-def test_calibration_and_cost_are_those_of_the_results() -> None:
+def test_calibration_is_that_of_the_results() -> None:
     (board,) = boards_of(example_results())
     error, likelihood = calibration_chart(board).panels
     assert set(error.series[0].y) == {2.0}
     assert set(likelihood.series[0].y) == {0.5}
+
+
+def result_of_cost(name: str, seed: int = 0, **cost: float | None) -> Result:
+    content = result_content(name, seed=seed)
+    content["cost"] |= cost
+    return Result.model_validate(content)
+
+
+def test_costs_are_medians_over_the_seeds_and_processor_time_stands_first() -> None:
+    slow = [
+        result_of_cost("slow", seed, wall_seconds=wall, cpu_seconds=900.0) for seed, wall in enumerate((10, 20, 900))
+    ]
+    (board,) = boards_of([*slow, result_of_cost("quick", wall_seconds=5.0, cpu_seconds=50.0, parameters=1000)])
     chart = cost_chart(board)
-    by_axis = {panel.x_title: panel for panel in chart.panels}
-    assert by_axis["wall time of a run (s)"].series[0].x == (400.0,)
-    assert by_axis["trained parameters"].series[0].x == (350_000,)
+    assert chart is not None
+    assert [panel.x_title for panel in chart.panels] == [
+        "processor time of a run (s)",
+        "wall time of a run (s)",
+        "trained parameters",
+    ]
+    costs = [{one.name: one.x for one in panel.series} for panel in chart.panels]
+    assert costs == [
+        {"slow": (900.0,), "quick": (50.0,)},
+        {"slow": (20.0,), "quick": (5.0,)},
+        {"slow": (350_000.0,), "quick": (1000.0,)},
+    ]
 
 
-def test_a_cost_that_nobody_has_is_left_out() -> None:
-    content = result_content()
-    content["cost"] |= {"parameters": 0, "flops_per_event": None}
-    (board,) = boards_of([Result.model_validate(content)])
-    titles = [panel.x_title for panel in cost_chart(board).panels]
-    assert titles == ["wall time of a run (s)", "processor time of a run (s)"]
+def test_a_cost_that_nobody_has_or_all_share_is_left_out() -> None:
+    costs = [{"cpu_seconds": 100.0, "parameters": 1000}, {"cpu_seconds": 102.0, "parameters": 1009}]
+    results = [result_of_cost(name, flops_per_event=None, **cost) for name, cost in zip("ab", costs, strict=True)]
+    results.append(result_of_cost("none", cpu_seconds=100.0, parameters=0, flops_per_event=None))
+    chart = cost_chart(boards_of(results)[0])
+    assert chart is not None
+    assert [panel.x_title for panel in chart.panels] == ["processor time of a run (s)"]
+    assert cost_chart(boards_of([make_result("a"), make_result("b")])[0]) is None
 
 
 @given(st.lists(st.floats(1e-6, 1e15), min_size=1, max_size=9))
@@ -128,7 +222,8 @@ def test_columns_give_what_is_sorted_by_and_what_is_read() -> None:
 
 
 def test_there_is_no_negative_zero() -> None:
-    assert per_cent(Spread(-0.0001, None), signed=True) == "+0.0"
+    assert per_cent(Spread(-0.0001, None), signed=True) == "0.0"
+    assert per_cent(Spread(0.0001, 0.01), signed=True) == "0.0 ± 1.0"
     assert per_cent(Spread(-0.0001, None)) == "0.0"
 
 
@@ -156,7 +251,7 @@ def test_the_table_for_latex_has_one_line_for_each_row() -> None:
     body = [line for line in lines if line.endswith(r"\\") and line != head]
     assert len(body) == len(board.rows)
     assert {line.count(" & ") for line in [head, *body]} == {len(ranking_columns(board)) - 1}
-    assert body[0].startswith(r"1 & supcon & 82.5 $\pm$ 0.0 &")
+    assert body[0].startswith(r"1 & supcon & 3 & none & 82.5 $\pm$ 0.0 &")
     assert lines.count(r"\midrule") == 2
 
 

@@ -14,6 +14,10 @@ _ROW_PIXELS: Final = 38
 _PANEL_PIXELS: Final = 340
 _STACKED_PIXELS: Final = 110
 _BAR_PIXELS: Final = 6
+#: Room for ticks and a title of two lines: panels above each other begin and end at the same places.
+_STACKED_SIDES: Final = {"l": 80, "r": 16}
+#: What the page calls the fillings of plotly.
+_BAR_LOOKS: Final = {"": "", ".": "dots", "/": "strokes"}
 _OVERLAY: Final = {"fillmode": "overlay", "fgcolor": "#ffffff", "size": 6}
 
 
@@ -23,16 +27,25 @@ def plotly_chart(chart: Chart) -> dict[str, Any]:
     Names and notes are foreign text, which plotly would read as a kind of HTML: they are escaped for it, except in the
     legend, which the page writes as text.
     """
-    has_legend = not any(panel.ticks_y for panel in chart.panels)
+    # What the axis names needs no legend.
+    named = {tick for panel in chart.panels for tick in panel.ticks_y}
     return {
         "panels": [_panel(panel, chart.stacked) for panel in chart.panels],
-        "legend": [_legend_entry(one) for one in chart.legend if has_legend],
+        "legend": [_legend_entry(one) for one in chart.legend if one.name not in named],
+        # A label beside its line would lie over the bars.
+        "rules": [label for panel in chart.panels for _, label in panel.lines_y if label],
     }
 
 
 def _legend_entry(one: Series) -> dict[str, Any]:
     name = f"{one.name} (not ranked)" if one.apart else one.name
-    return {"name": name, "colour": one.colour, "symbol": one.symbol[0], "hollow": one.apart, "number": one.number}
+    look = f"bar {_BAR_LOOKS[_pattern(one)]}" if one.kind == "bars" else one.symbol[0] + " hollow" * one.apart
+    return {"name": name, "colour": one.colour, "look": look.strip(), "number": one.number}
+
+
+def _pattern(one: Series) -> str:
+    """What a bar is filled with: colours repeat; dots tell those apart, and strokes the rows that are not ranked."""
+    return "/" if one.apart else "" if one.symbol[0] == "circle" else "."
 
 
 def _panel(panel: Panel, stacked: bool) -> dict[str, Any]:
@@ -46,28 +59,25 @@ def _panel(panel: Panel, stacked: bool) -> dict[str, Any]:
         "data": [_trace(one, panel) for one in panel.series],
         "layout": {
             "title": {"text": _escape(panel.title), "font": {"size": 13}, "x": 0.5, "y": 0.98, "yanchor": "top"},
-            "margin": {"l": 8, "r": 12, "t": 34 if panel.title else 10, "b": 8},
+            "margin": {"l": 8, "r": 12, "t": 34 if panel.title else 26, "b": 8} | (_STACKED_SIDES if stacked else {}),
             "showlegend": False,
             "bargap": 0.2,
             "xaxis": _x_axis(panel),
-            "yaxis": _y_axis(panel),
+            "yaxis": _y_axis(panel) | {"automargin": not stacked},
             "shapes": [
-                {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": level, "y1": level, "layer": "below"}
-                | {"line": {"width": 1, "dash": "dash" if label else "solid"}}
+                {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": level, "y1": level}
+                | {"layer": "above" if label else "below"}
+                | {"line": {"width": 1.5 if label else 1, "dash": "dash" if label else "solid"}}
                 for level, label in panel.lines_y
-            ],
-            "annotations": [
-                {"text": _escape(label), "xref": "paper", "x": 1, "xanchor": "right", "y": level, "yanchor": "bottom"}
-                | {"showarrow": False, "font": {"size": 11}}
-                for level, label in panel.lines_y
-                if label
             ],
         },
     }
 
 
 def _x_axis(panel: Panel) -> dict[str, Any]:
-    axis: dict[str, Any] = {"title": {"text": _escape(panel.x_title), "standoff": 8}, "automargin": True}
+    # The page parts it into lines that are as long as the axis.
+    title = _escape(panel.x_title.replace("\n", " "))
+    axis: dict[str, Any] = {"title": {"text": title, "standoff": 8}, "automargin": True}
     if panel.categories:
         axis |= {"type": "category", "categoryorder": "array", "categoryarray": list(panel.categories)}
         axis |= {"showgrid": False}
@@ -97,7 +107,6 @@ def _padded_range(panel: Panel) -> list[float]:
 def _y_axis(panel: Panel) -> dict[str, Any]:
     axis: dict[str, Any] = {
         "title": {"text": _escape(panel.y_title).replace("\n", "<br>"), "standoff": 8},
-        "automargin": True,
         "zeroline": False,
     }
     if panel.ticks_y:
@@ -128,13 +137,11 @@ def _trace(one: Series, panel: Panel) -> dict[str, Any]:
         if errors:
             below, above = zip(*errors, strict=True)
             trace[axis] = {"type": "data", "symmetric": False, "array": list(above), "arrayminus": list(below)}
-            trace[axis] |= {"thickness": 1.2, "width": 0 if one.kind == "marks" else 3}
+            trace[axis] |= {"thickness": 1.6, "width": 3}
     if one.notes:
         trace["text"] = [_escape(note) for note in one.notes]
     if one.kind == "bars":
-        # Colours repeat; dots tell those apart, and strokes the rows that are not ranked.
-        shape = "/" if one.apart else "" if one.symbol[0] == "circle" else "."
-        trace |= {"type": "bar", "marker": {"color": one.colour, "pattern": {"shape": shape} | _OVERLAY}}
+        trace |= {"type": "bar", "marker": {"color": one.colour, "pattern": {"shape": _pattern(one)} | _OVERLAY}}
         return trace | {"hovertemplate": "%{x}: %{y:.1f}<extra>%{fullData.name}</extra>"}
     symbol = f"{one.symbol[0]}-open" if one.apart else one.symbol[0]
     trace |= {"type": "scatter", "mode": "lines+markers" if one.kind == "lines" else "markers"}

@@ -15,9 +15,9 @@ from markupsafe import Markup
 from nubench.leaderboard.boards import Board
 from nubench.leaderboard.charts import Chart, printable
 from nubench.leaderboard.columns import Column
-from nubench.leaderboard.site import contexts, paths
+from nubench.leaderboard.site import contexts, methods, paths
 from nubench.leaderboard.site.paths import relative
-from nubench.leaderboard.site.submission import submission_context
+from nubench.leaderboard.site.submission import result_text, submission_context
 from nubench.results.schema import Result
 
 # Scripts and pictures come from the site's own folder alone; nothing is fetched, framed, sent or evaluated. Styles set
@@ -27,7 +27,7 @@ _POLICY: Final = (
     "base-uri 'none'; form-action 'none'"
 )
 _NAVIGATION: Final = (("Boards", paths.INDEX), ("Across detectors", paths.ACROSS), ("Methods", paths.METHODS))
-_ASSETS: Final = ("site.css", "theme.js", "tables.js", "charts.js")
+_ASSETS: Final = ("site.css", "tables.css", "theme.js", "tables.js", "charts.js")
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def site_files(
     render = _Renderer()
     files[paths.INDEX] = render.page("index", paths.INDEX, contexts.index_context(boards, paths.INDEX))
     files[paths.ACROSS] = render.page("across", paths.ACROSS, contexts.across_context(boards, paths.ACROSS))
-    files[paths.METHODS] = render.page("methods", paths.METHODS, contexts.methods_context(boards, paths.METHODS))
+    files[paths.METHODS] = render.page("methods", paths.METHODS, methods.methods_context(boards, paths.METHODS))
     for (detector, shift), together in _by_shift(boards).items():
         page = paths.shift_page(detector, shift)
         over_sources = [found for found in sources if (found.detector, found.shift) == (detector, shift)]
@@ -94,12 +94,14 @@ def site_files(
         page = paths.board_page(one.board)
         files[page] = render.page("board", page, contexts.board_context(one.board, one.charts, page, further))
         files |= {page.parent / name: content for name, content in one.files.items()}
-    for name in contexts.method_names(boards):
+    for name in methods.method_names(boards):
         page = paths.method_page(name)
-        files[page] = render.page("method", page, contexts.method_context(name, boards, page))
+        files[page] = render.page("method", page, methods.method_context(name, boards, page))
     for result, board in _submissions(boards):
         page = paths.submission_page(result)
         files[page] = render.page("submission", page, submission_context(result, board, page))
+        # The folder of the site may be copied away from that of the submissions.
+        files[page.with_suffix(".json")] = result_text(result).encode()
     return files
 
 

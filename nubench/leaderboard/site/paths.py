@@ -16,7 +16,7 @@ METHODS: Final = PurePosixPath("methods.html")
 
 #: Folders that hold one page for each thing that may go again, and the endings of what is written to them.
 FOLDERS: Final = ("boards", "shifts", "methods", "submissions")
-ENDINGS: Final = (".html", ".csv", ".tex", ".png", ".svg")
+ENDINGS: Final = (".html", ".json", ".csv", ".tex", ".png", ".svg")
 
 
 def board_folder(board: Board) -> PurePosixPath:

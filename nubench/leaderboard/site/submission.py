@@ -8,15 +8,22 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from nubench.leaderboard.boards import Board
-from nubench.leaderboard.columns import duration
-from nubench.leaderboard.shared import parameter_text
+from nubench.leaderboard.shared import moved_parameters
+from nubench.leaderboard.site import facts
 from nubench.leaderboard.site.paths import METHODS, board_page, method_page, relative, shift_page
-from nubench.leaderboard.site.views import CellView, Head, TableView, matrix_view, number_cell, text_cell
-from nubench.results.files import shift_folder
+from nubench.leaderboard.site.views import (
+    CellView,
+    Head,
+    TableView,
+    matrix_view,
+    number_cell,
+    number_head,
+    parameters_table,
+    text_cell,
+)
 from nubench.results.schema import PointResult, Result
 from nubench.results.scores import Scores
-
-Pairs = list[tuple[str, str]]
+from nubench.storage.checked_json import with_checksum
 
 
 def submission_context(result: Result, board: Board, page: PurePosixPath) -> dict[str, Any]:
@@ -35,7 +42,8 @@ def submission_context(result: Result, board: Board, page: PurePosixPath) -> dic
             (f"{detector}, {shift}", relative(shift_page(detector, shift), page)),
             (board.title, relative(board_page(board), page)),
         ],
-        "identity": _identity(result),
+        "file": page.with_suffix(".json").name,
+        "identity": facts.identity_facts(result),
         "metrics": _metrics(result),
         "classes": result.dataset.classes,
         "points": [
@@ -46,41 +54,22 @@ def submission_context(result: Result, board: Board, page: PurePosixPath) -> dic
             for point in result.points
         ],
         "records": [
-            ("Settings of the method", [(name, _json(value)) for name, value in sorted(method.config.items())]),
-            ("Settings of the profile", [(k, _json(value)) for k, value in sorted(result.profile.settings.items())]),
-            ("Training", _training(result)),
-            ("Cost", _cost(result)),
-            ("Environment", _environment(result)),
-            ("Events used", [(name, digest) for name, digest in sorted(result.dataset.checksums.items())]),
-            ("Detector parameters", _parameters(result)),
+            ("Settings of the method", facts.settings_facts(method.config)),
+            ("Settings of the profile", facts.settings_facts(result.profile.settings)),
+            ("Training", facts.training_facts(result)),
+            ("Cost", facts.cost_facts(result)),
+            ("Environment", facts.environment_facts(result)),
         ],
+        "moved": parameters_table(moved_parameters(board), result.points),
+        "fixed": facts.fixed_parameter_facts(result.points),
+        "digests": facts.digest_facts(result),
     }
 
 
-def _identity(result: Result) -> Pairs:
-    method, dataset, backbone = result.method, result.dataset, result.backbone
-    sealed = {True: "yes", False: "no", None: "not recorded"}[result.sealed]
-    return [
-        ("method", f"{method.name} {method.version}, from {method.distribution}"),
-        ("target events in training", method.target_access),
-        ("ranked", f"by {method.ranked_by}" if method.ranked else "no, for orientation"),
-        ("seed", str(result.seed)),
-        ("data set", f"{dataset.name} {dataset.version}, detector {dataset.detector}"),
-        ("recipe", dataset.recipe),
-        ("shift", shift_folder(result)),
-        ("profile", result.profile.name),
-        (
-            "backbone",
-            f"{backbone.preset}, {backbone.parameters:,} parameters, embedding of {backbone.embedding_size}, "
-            f"engine {result.engine}"
-            if backbone
-            else "none",
-        ),
-        ("sealed", sealed),
-        ("predictions (SHA-256)", result.predictions or "not recorded"),
-        ("created", result.created.isoformat()),
-        ("schema version", str(result.schema_version)),
-    ]
+def result_text(result: Result) -> str:
+    """The result as a result file holds it."""
+    content = with_checksum(result.model_dump(mode="json"))
+    return json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def _metrics(result: Result) -> TableView:
@@ -88,10 +77,9 @@ def _metrics(result: Result) -> TableView:
     heads = [
         Head("Point", style="name"),
         Head("Read-out"),
-        *(
-            Head(title, "number", "number")
-            for title in ("Events", "Accuracy (%)", "Balanced accuracy (%)", "NLL (nats)", "ECE (%)", *further)
-        ),
+        *map(number_head, ("Events", "Accuracy (%)", "Balanced accuracy (%)")),
+        *(number_head(title, lower_first=True) for title in ("NLL (nats)", "ECE (%)")),
+        *map(number_head, further),
     ]
     return TableView(
         heads,
@@ -121,65 +109,3 @@ def _readouts(result: Result, point: PointResult) -> list[tuple[str, Scores]]:
     found = [(name, scores) for name in ("head", "probe") if (scores := getattr(point.readouts, name)) is not None]
     found.sort(key=lambda pair: pair[0] != result.method.ranked_by)
     return [(f"{name} (ranks)" if name == result.method.ranked_by else name, scores) for name, scores in found]
-
-
-def _training(result: Result) -> Pairs:
-    training = result.training
-    accuracies = {"head": result.validation.head, "probe": result.validation.probe}
-    return [
-        ("steps", f"{training.steps:,}"),
-        ("events seen", f"{training.events_seen:,}"),
-        ("time", duration(training.seconds)),
-        *(
-            (f"validation accuracy, {name}", f"{100 * value:.2f}%")
-            for name, value in accuracies.items()
-            if value is not None
-        ),
-        *(
-            (f"{name} at step {last.step:,}", f"{value:.6g}")
-            for last in training.history[-1:]
-            for name, value in sorted(last.values.items())
-        ),
-    ]
-
-
-def _cost(result: Result) -> Pairs:
-    cost = result.cost
-    return [
-        ("wall time", duration(cost.wall_seconds)),
-        ("processor time", duration(cost.cpu_seconds)),
-        ("accelerator time", "none" if cost.device_seconds is None else duration(cost.device_seconds)),
-        ("simulation", "not recorded" if cost.simulation_seconds is None else duration(cost.simulation_seconds)),
-        ("peak memory", f"{cost.peak_memory_mb:,.0f} MiB"),
-        ("trained parameters", f"{cost.parameters:,}"),
-        ("operations per event", "not recorded" if cost.flops_per_event is None else f"{cost.flops_per_event:.3g}"),
-    ]
-
-
-def _environment(result: Result) -> Pairs:
-    environment = result.environment
-    return [
-        ("nubench", environment.nubench),
-        ("git revision", environment.git_revision or "not recorded"),
-        ("Python", environment.python),
-        ("platform", environment.platform),
-        ("processor", f"{environment.processor}, {environment.cpu_count} cores"),
-        ("device", environment.device),
-        *sorted(environment.packages.items()),
-    ]
-
-
-def _parameters(result: Result) -> Pairs:
-    pairs = []
-    for name in sorted({name for point in result.points for name in point.parameters}):
-        values = [parameter_text(point.parameters.get(name)) for point in result.points]
-        if len(set(values)) == 1:
-            pairs.append((name, f"{values[0]} at every point"))
-        else:
-            places = zip(values, result.points, strict=True)
-            pairs.append((name, ", ".join(f"{value} at {point.point}" for value, point in places)))
-    return pairs
-
-
-def _json(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)

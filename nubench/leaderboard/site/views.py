@@ -10,21 +10,38 @@ from typing import Any, Final, Literal
 from nubench.leaderboard.boards import Board, Row
 from nubench.leaderboard.charts import Chart
 from nubench.leaderboard.columns import Column, cells
+from nubench.leaderboard.shared import parameter_text
 from nubench.leaderboard.site.interactive import plotly_chart
 from nubench.leaderboard.site.paths import method_page, relative
+from nubench.results.schema import PointResult
 from nubench.results.scores import Scores
 
-Style = Literal["", "number", "name", "wide", "value"]
+#: ``name`` is the column that says what a row is: it stays in view while the others are scrolled.
+Style = Literal["", "number", "name", "label", "wide"]
 _SHADES: Final = 10
+
+#: Columns of rows where the smallest number is the best.
+_LOWER_IS_BETTER: Final = frozenset({"rank", "places", "parameters", "wall-time", "cpu-time"})
 
 
 @dataclass(frozen=True)
 class Head:
-    """The head of a column; ``kind`` is how the cells are sorted."""
+    """The head of a column.
+
+    Attributes:
+        kind: how the cells are sorted.
+        lower_first: whether the first click puts the smallest number on top, as where lower is better.
+    """
 
     title: str
     kind: Literal["text", "number"] = "text"
     style: Style = ""
+    lower_first: bool = False
+
+    @property
+    def first(self) -> str:
+        """The direction of the first click, as ``aria-sort`` calls it."""
+        return "ascending" if self.kind == "text" or self.lower_first else "descending"
 
 
 @dataclass(frozen=True)
@@ -38,21 +55,26 @@ class CellView:
 
 @dataclass(frozen=True)
 class TableView:
-    """A table that can be sorted and filtered."""
+    """A table that can be sorted and filtered.
+
+    Attributes:
+        stacks: on a phone each row becomes a paragraph, for tables that are read row by row; others scroll sideways.
+    """
 
     heads: Sequence[Head]
     rows: Sequence[Sequence[CellView]]
+    stacks: bool = False
 
 
 @dataclass(frozen=True)
 class ChartView:
-    """A chart with the files that show the same."""
+    """A chart with the files that show the same, where there are such."""
 
     title: str
     caption: str
     stacked: bool
-    svg: str
-    png: str
+    svg: str | None
+    png: str | None
     content: dict[str, Any]
 
 
@@ -84,14 +106,23 @@ def number_cell(value: float | None, text: str, href: str | None = None) -> Cell
     return CellView(text, "" if value is None else repr(value), href)
 
 
-def rows_table(columns: Sequence[Column], rows: Iterable[Row], page: PurePosixPath) -> TableView:
+def number_head(title: str, *, lower_first: bool = False) -> Head:
+    """The head of a column of numbers."""
+    return Head(title, "number", "number", lower_first)
+
+
+def rows_table(
+    columns: Sequence[Column], rows: Iterable[Row], page: PurePosixPath, *, stacks: bool = False
+) -> TableView:
     """The table of some rows of a board, with links to the pages of their methods."""
     rows = tuple(rows)
     found = [cells(columns, row) for row in rows]
     heads = []
     for place, column in enumerate(columns):
         is_number = any(isinstance(line[place].sort, int | float) for line in found)
-        heads.append(Head(column.title, "number" if is_number else "text", _style(column.name, is_number)))
+        style = _style(column.name, is_number)
+        lower_first = column.name in _LOWER_IS_BETTER
+        heads.append(Head(column.title, "number" if is_number else "text", style, lower_first))
     return TableView(
         heads,
         [
@@ -105,17 +136,28 @@ def rows_table(columns: Sequence[Column], rows: Iterable[Row], page: PurePosixPa
             ]
             for row, line in zip(rows, found, strict=True)
         ],
+        stacks,
     )
 
 
-def chart_view(chart: Chart, folder: PurePosixPath, page: PurePosixPath) -> ChartView:
-    """A chart whose picture files lie in ``folder``."""
+def parameters_table(names: Iterable[str], points: Sequence[PointResult]) -> TableView:
+    """Detector parameters, a row for each of ``names``, at every point."""
+    heads = [Head("Parameter", style="name"), *(Head(point.point, style="number") for point in points)]
+    lines = []
+    for name in names:
+        values = [parameter_text(point.parameters.get(name)) for point in points]
+        lines.append([text_cell(name), *map(text_cell, values)])
+    return TableView(heads, lines)
+
+
+def chart_view(chart: Chart, page: PurePosixPath, folder: PurePosixPath | None = None) -> ChartView:
+    """A chart, with the addresses of its picture files where they lie in ``folder``."""
     return ChartView(
         title=chart.title,
         caption=chart.caption,
         stacked=chart.stacked,
-        svg=relative(folder / f"{chart.name}.svg", page),
-        png=relative(folder / f"{chart.name}.png", page),
+        svg=relative(folder / f"{chart.name}.svg", page) if folder else None,
+        png=relative(folder / f"{chart.name}.png", page) if folder else None,
         content=plotly_chart(chart),
     )
 

@@ -8,8 +8,22 @@
     return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   }
 
+  // plotly.js cuts a title that is longer than its axis.
+  function wrapped(title, pixels) {
+    const most = Math.max(10, Math.floor(pixels / 7));
+    return title.split("<br>").flatMap(line => {
+      const lines = [];
+      for (const word of line.split(" ")) {
+        const joined = lines.length ? `${lines.at(-1)} ${word}` : word;
+        if (lines.length && joined.length <= most) lines[lines.length - 1] = joined;
+        else lines.push(word);
+      }
+      return lines;
+    }).join("<br>");
+  }
+
   // The data hold no colours but those of the rows: the rest belongs to the light or the dark page.
-  function themed(panel) {
+  function themed(panel, width) {
     const text = colour("--text"), grid = colour("--line"), soft = colour("--soft");
     const axis = { gridcolor: grid, linecolor: grid, zerolinecolor: grid, tickcolor: grid };
     const layout = structuredClone(panel.layout);
@@ -23,11 +37,10 @@
     });
     Object.assign(layout.xaxis, axis);
     Object.assign(layout.yaxis, axis);
-    for (const shape of layout.shapes) shape.line.color = soft;
-    for (const annotation of layout.annotations) {
-      annotation.font.color = soft;
-      annotation.bgcolor = colour("--card");
-    }
+    layout.title.text = wrapped(layout.title.text, width);
+    layout.xaxis.title.text = wrapped(layout.xaxis.title.text, width - 90);
+    layout.yaxis.title.text = wrapped(layout.yaxis.title.text, panel.height - 80);
+    for (const shape of layout.shapes) shape.line.color = shape.layer === "above" ? text : soft;
     const data = structuredClone(panel.data);
     for (const trace of data) {
       if (trace.meta < 0) trace.line.color = soft;
@@ -58,7 +71,7 @@
       for (const entry of this.content.legend) {
         const button = document.createElement("button");
         const swatch = document.createElement("span");
-        swatch.className = `swatch ${entry.symbol}${entry.hollow ? " hollow" : ""}`;
+        swatch.className = `swatch ${entry.look}`;
         swatch.style.color = entry.colour;
         button.type = "button";
         button.setAttribute("aria-pressed", "true");
@@ -72,12 +85,20 @@
         item.append(button);
         list.append(item);
       }
+      for (const label of this.content.rules) {
+        const item = document.createElement("li");
+        const dashes = document.createElement("span");
+        item.className = "rule";
+        dashes.className = "swatch dashes";
+        item.append(dashes, label);
+        list.append(item);
+      }
     }
 
     draw() {
       this.drawn = true;
       this.content.panels.forEach((panel, place) => {
-        const { data, layout } = themed(panel);
+        const { data, layout } = themed(panel, this.plots[place].clientWidth);
         for (const trace of data) trace.visible = !this.hidden.has(trace.meta);
         Plotly.react(this.plots[place], data, layout, config);
       });
@@ -95,7 +116,14 @@
     charts.set(figure, new Chart(figure));
     observer.observe(figure);
   }
-  document.addEventListener("themechange", () => {
+  const drawAgain = () => {
     for (const chart of charts.values()) if (chart.drawn) chart.draw();
+  };
+  document.addEventListener("themechange", drawAgain);
+  // A phone that hides its address bar changes the height alone, and often.
+  let width = innerWidth;
+  addEventListener("resize", () => {
+    if (innerWidth !== width) drawAgain();
+    width = innerWidth;
   });
 })();

@@ -11,12 +11,13 @@
   }
 
   function sortBy(table, head, place) {
-    // The first click asks for the largest number, or for the first letter.
+    // The first click puts the best on top, or the first letter; the next turns the order.
     const isNumber = head.dataset.kind === "number";
     const before = head.getAttribute("aria-sort");
-    const direction = before ? (before === "ascending" ? -1 : 1) : isNumber ? -1 : 1;
+    const order = !before ? head.dataset.first : before === "ascending" ? "descending" : "ascending";
+    const direction = order === "ascending" ? 1 : -1;
     for (const other of table.tHead.querySelectorAll("th")) other.removeAttribute("aria-sort");
-    head.setAttribute("aria-sort", direction === 1 ? "ascending" : "descending");
+    head.setAttribute("aria-sort", order);
     const body = table.tBodies[0];
     const value = row => row.cells[place].dataset.sort ?? row.cells[place].textContent.trim();
     const rows = [...body.rows].sort((one, other) => compare(value(one), value(other), isNumber, direction));
@@ -54,6 +55,22 @@
     update();
   }
 
+  // Says by a class on which side a table, or a chart, goes on beyond its box.
+  function watchFrame(frame) {
+    const box = frame.querySelector(".scroll");
+    const update = () => {
+      const hidden = box.scrollWidth - box.clientWidth;
+      frame.classList.toggle("overflows", hidden > 1);
+      frame.classList.toggle("more-left", box.scrollLeft > 1);
+      frame.classList.toggle("more-right", box.scrollLeft < hidden - 1);
+    };
+    box.addEventListener("scroll", update, { passive: true });
+    const observer = new ResizeObserver(update);
+    observer.observe(box);
+    for (const child of box.children) observer.observe(child);
+  }
+
   document.querySelectorAll("table.sortable").forEach(makeSortable);
+  document.querySelectorAll(".frame").forEach(watchFrame);
   document.querySelectorAll(".filter").forEach(makeFilter);
 })();
