@@ -45,8 +45,15 @@ _NOT_SCORING: Final = (
 )
 
 
-def describe(device: str, devices: int = 1) -> Environment:
-    """Describe this machine and installation; ``device`` is where the network ran, on so many of them."""
+def describe(device: str, devices: int = 1, confined: bool | None = None, threads: int | None = None) -> Environment:
+    """Describe this machine and installation.
+
+    Args:
+        device: where the network ran.
+        devices: on so many of them.
+        confined: whether the system kept the training from files; None where it was not sealed.
+        threads: of torch; None where it is not used.
+    """
     return Environment(
         python=platform.python_version(),
         platform=f"{platform.system()} {platform.machine()} {''.join(platform.libc_ver())}".strip(),
@@ -54,6 +61,8 @@ def describe(device: str, devices: int = 1) -> Environment:
         cpu_count=os.cpu_count() or 1,
         device=device,
         devices=devices,
+        confined=confined,
+        threads=threads,
         packages={name: version(name) for name in _PACKAGES},
         git_revision=git_revision(),
         nubench=nubench.__version__,

@@ -1,5 +1,8 @@
 """Lines of JSON between the evaluation and a sealed child; nothing is unpickled on either side.
 
+Before the first of them, the evaluation sends the folders that bound the child, then its order; the child answers
+{"confined": true} where the system keeps it within them.
+
 evaluation -> child                              child -> evaluation
 {"command": "fit"}                               {"kind": "done", "value": null}
 {"command": "source", "split", "outputs"}        the same, when the arrays are in the file "outputs"

@@ -27,6 +27,7 @@ from nubench.errors import NubenchError, PluginError
 from nubench.evaluation.handout import Handout, Outputs, SourceSplit, save_deposits, save_events
 from nubench.evaluation.messages import ERRORS, Order, ProgressRelay, Sender
 from nubench.evaluation.sealed_child import INTERRUPTED
+from nubench.evaluation.sealed_folders import code_folders, make_kernel_caches
 from nubench.evaluation.trainee import DepositSource, Report
 from nubench.problems import problems_of
 from nubench.progress import Progress
@@ -39,6 +40,12 @@ _SECONDS_BETWEEN_LOOKS: Final = 0.1
 _LONGEST_LINE: Final = 10_000_000
 
 
+UNCONFINED: Final = (
+    "This system cannot keep a training from files (that takes Landlock, in Linux 5.13 and later). Labels are still "
+    "not handed to it and not in its memory, but a method that searches the cache could open them."
+)
+
+
 class SealedTraining:
     """A training in a child process; used as a context, at whose end the child is gone.
 
@@ -46,12 +53,14 @@ class SealedTraining:
         order: what it is told; its folder ``handout`` is made, and emptied at the end.
         handout: the events that it is given; None for a child that helps another one with a training: it finds in the
             folder what that one was given, deposits included, and what it prints goes to :attr:`log`.
-        forbidden: folders that the child must not read, as far as the system can see to it.
+        forbidden: folders that the child must not read, as far as the system can see to it; nor may it change what is
+            in the folder around them, but for its own.
         progress: shows what the child reports.
         deposits: hands over the deposits of the training events when they are asked for.
 
     Attributes:
         log: file with what a child printed that helps another one; it is there as long as the context lasts.
+        confined: whether the system keeps the child from the forbidden folders.
     """
 
     def __init__(
@@ -63,14 +72,13 @@ class SealedTraining:
         deposits: DepositSource | None = None,
     ) -> None:
         self._order, self._handout, self._forbidden = order, handout, forbidden
-        self._progress, self._deposits = ProgressRelay(progress), deposits
+        self._progress, self._relay, self._deposits = progress, ProgressRelay(progress), deposits
         self._folder = order.handout
         self.log = self._folder / f"process{order.job.seat.number if order.job.seat else 0}.log"
 
     def __enter__(self) -> Self:
         make_folder(self._folder / "tmp")
-        if self._order.job.device != "cpu":
-            _make_kernel_caches()
+        self._kernels = make_kernel_caches(self._order.job.device)
         if self._handout is not None:
             self._empty()
             self._handout.save(self._folder)
@@ -109,7 +117,7 @@ class SealedTraining:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._progress.close()
+        self._relay.close()
         for pipe in (self._commands, self._answers):
             with suppress(OSError):
                 pipe.close()
@@ -191,7 +199,7 @@ class SealedTraining:
                 raise self._ended()
             try:
                 message = json.loads(line)
-                if self._progress.show(message):
+                if self._relay.show(message):
                     continue
                 kind = message["kind"]
                 if kind == "error":
@@ -225,9 +233,21 @@ class SealedTraining:
 
     def _start(self) -> None:
         job = self._order.job
-        allowed = (self._folder, job.directory, job.source_directory, *self._order.plugin_files)
-        self._send(forbidden=[str(path) for path in self._forbidden], allowed=[str(path) for path in allowed])
+        walls = {
+            "forbidden": self._forbidden,
+            "allowed": (self._folder, job.directory, job.source_directory, *self._order.plugin_files, *self._kernels),
+            # What lies beside the forbidden folders is read, and decides what others compute.
+            "unchanged": (*{folder.parent for folder in self._forbidden}, *code_folders()),
+        }
+        self._send(**{name: [str(path) for path in paths] for name, paths in walls.items()})
         self._send(**self._order.model_dump(mode="json"))
+        # Its first line, which it writes before it imports anything of others.
+        line = self._answers.readline(_LONGEST_LINE)
+        if not line:
+            raise self._ended()
+        self.confined: bool = json.loads(line)["confined"]
+        if not self.confined:
+            self._progress.say(UNCONFINED)
 
     def _ended(self) -> BaseException:
         """Why the child is gone."""
@@ -252,13 +272,3 @@ def _environment(temporary: Path) -> dict[str, str]:
     # What is imported here is imported there, also where the path was changed by hand.
     path = os.pathsep.join(folder or str(Path.cwd()) for folder in sys.path)
     return {**kept, "PYTHONPATH": path, "TMPDIR": str(temporary)}
-
-
-def _make_kernel_caches() -> None:
-    """Make the folders in which libraries of a GPU keep compiled kernels.
-
-    A child that is confined cannot read what is new in a folder above the cache, and the home folder often is one.
-    """
-    for folder in (".triton", ".nv"):
-        with suppress(NubenchError):
-            make_folder(Path.home() / folder)

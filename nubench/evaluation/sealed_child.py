@@ -1,7 +1,8 @@
 """The process in which a plugin is trained: it is given the files that it may see, and returns arrays.
 
 It is started as ``python -m nubench.evaluation.sealed_child COMMANDS ANSWERS``, with the numbers of two pipes; what is
-said over them stands in :mod:`nubench.evaluation.messages`. The first line is the folders that it must not read.
+said over them stands in :mod:`nubench.evaluation.messages`. The first line that it reads is the folders that it must
+not read or change; the first that it writes says whether the system can see to that.
 """
 
 from __future__ import annotations
@@ -41,8 +42,10 @@ def main() -> NoReturn:
     # Neither is closed: a thread waits in the first, and closing it would wait for the evaluation to close its end.
     incoming, outgoing = os.fdopen(commands, encoding="utf-8"), os.fdopen(answers, "w", encoding="utf-8")
     try:
-        walls = json.loads(incoming.readline())
-        confine(map(Path, walls["forbidden"]), map(Path, walls["allowed"]))
+        walls = {name: [Path(path) for path in paths] for name, paths in json.loads(incoming.readline()).items()}
+        confined = confine(walls["forbidden"], walls["allowed"], walls["unchanged"])
+        outgoing.write(json.dumps({"confined": confined}) + "\n")
+        outgoing.flush()
         _serve(incoming, outgoing)
         _end(0)
     except (KeyboardInterrupt, BrokenPipeError):

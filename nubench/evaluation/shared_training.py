@@ -97,6 +97,11 @@ class SharedTraining:
                 child.kill()
                 child.__exit__(None, None, None)
 
+    @property
+    def confined(self) -> bool:
+        """See :class:`nubench.evaluation.trainee.TrainingSession`; of all children."""
+        return all(child.confined for child in self._entered)
+
     def fit(self) -> None:
         """See :meth:`nubench.evaluation.trainee.TrainingSession.fit`.
 

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -92,7 +92,14 @@ class Report(BaseModel):
 
 
 class TrainingSession(Protocol):
-    """A training under way, wherever it runs: here, or in a sealed child."""
+    """A training under way, wherever it runs: here, or in a sealed child.
+
+    Attributes:
+        confined: whether the system keeps the child from the labels and the work of others; None here.
+    """
+
+    @property
+    def confined(self) -> bool | None: ...
 
     def fit(self) -> None:
         """Train; see :meth:`nubench.methods.Method.fit`."""
@@ -121,6 +128,8 @@ class Trainee:
         progress: for bars and log lines.
         detector, deposits: to simulate the training events again; None where the data set does not offer it.
     """
+
+    confined: Final = None
 
     def __init__(
         self,

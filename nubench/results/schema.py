@@ -218,6 +218,8 @@ class Environment(Record):
         devices: shared each training.
         confined: whether the system kept a sealed plugin from the files of the cache; None where it was not sealed, and
             in files written before this was recorded.
+        threads: that torch computed with on the processor: another number rounds otherwise, and a training ends in
+            another network. None in files written before this was recorded.
         git_revision: None outside a git checkout.
     """
 
@@ -228,6 +230,7 @@ class Environment(Record):
     device: Text
     devices: Annotated[int, Field(ge=1)] = 1
     confined: bool | None = None
+    threads: Annotated[int, Field(ge=1)] | None = None
     packages: dict[Text, Text]
     git_revision: Text | None
     nubench: Text

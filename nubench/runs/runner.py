@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +27,7 @@ from nubench.detectors import ResimulableDetector
 from nubench.errors import DataError
 from nubench.evaluation.embeddings import EMBEDDINGS_FOLDER, Embedded, write_embeddings
 from nubench.evaluation.handout import KEY_SIZE, Handout
-from nubench.evaluation.labels import load_labels
+from nubench.evaluation.hidden_events import KnownTest, with_target
 from nubench.evaluation.messages import Order
 from nubench.evaluation.predictions import PointPredictions, write_predictions
 from nubench.evaluation.rescoring import TestEvents, readouts_from
@@ -51,7 +51,7 @@ from nubench.storage.locking import locked
 
 __all__ = ["Request", "Runner", "choose_device", "make_config"]
 
-# What a sealed training must not read of the cache: data with labels, and the work of others.
+# What a sealed training must not read or change of the cache: data with labels, and the work of others.
 _FORBIDDEN = ("data", "imported", "trainings", "results", "predictions", "failures", EMBEDDINGS_FOLDER)
 
 
@@ -71,6 +71,7 @@ class _Trained:
     Attributes:
         rows: what its read-outs say about the test events of each point.
         embeddings: by the names of :mod:`nubench.evaluation.embeddings`; empty for a model that gives none.
+        confined: see :class:`nubench.evaluation.trainee.TrainingSession`.
     """
 
     rows: dict[str, ReadoutRows]
@@ -78,6 +79,7 @@ class _Trained:
     readouts: FittedReadouts
     validation: Validation
     report: Report
+    confined: bool | None
 
 
 class Runner:
@@ -236,15 +238,11 @@ class Runner:
             given = {
                 part: found.astype(np.float32, copy=False) for part, found in embeddings.items() if found is not None
             }
-            return _Trained(rows, given, readouts, validation, session.report())
+            return _Trained(rows, given, readouts, validation, session.report(), session.confined)
 
     def _handout(self, target: ShiftPoint | None) -> Handout:
         source, access = self._source.handout, self.registered.thing.target_access
-        if target is None:
-            return source
-        labels = load_labels(self.dataset, "adapt", self.shift.name, target).labels if access == "labelled" else None
-        events = self.dataset.events("adapt", self.shift.name, target)
-        return replace(source, target=events, target_labels=labels)
+        return source if target is None else with_target(source, self.dataset, self.shift.name, target, access)
 
     def job(self, seed: int, target: ShiftPoint | None) -> Job:
         """Describe the training with a seed, for a target or, of a method that sees none, for all."""
@@ -302,12 +300,13 @@ class Runner:
         return deposits, self._source.train_id
 
     def _scored(self, seed: int, trained: Sequence[_Trained], start: float, cpu_start: float) -> Result:
+        import torch
+
         rows = {name: found for one in trained for name, found in one.rows.items()}
-        known = {p.name: load_labels(self.dataset, "test", self.shift.name, p) for p in self.points}
-        ids = {name: labels.truth.event_id for name, labels in known.items()}
+        known = KnownTest.load(self.dataset, self.shift.name, self.points)
+        ids, test = known.event_id, known.events
         readouts_at = {name: one.readouts for one in trained for name in one.rows}
         predictions = {name: readouts_at[name].predictions(rows[name], ids[name]) for name in ids}
-        test = TestEvents.union((ids[name], known[name].labels) for name in ids)
         digest = write_predictions(self._predictions_file(seed), predictions)
         self._keep_embeddings(seed, trained, ids)
         points = tuple(
@@ -316,6 +315,7 @@ class Runner:
         # Of a method with one training a point, training and parameters are those of the last.
         last = trained[-1]
         uses_backbone = self.registered.thing.uses_backbone
+        confined = all(one.confined for one in trained) if self.sealed else None
         return Result(
             schema_version=SCHEMA_VERSION,
             method=self._record,
@@ -339,7 +339,7 @@ class Runner:
             validation=trained[0].validation,
             training=last.report.training,
             cost=self._cost([one.report for one in trained], start, cpu_start),
-            environment=environment.describe(self.device, self.devices),
+            environment=environment.describe(self.device, self.devices, confined, torch.get_num_threads()),
             created=datetime.now(UTC),
             sealed=self.sealed,
             predictions=digest,

@@ -36,10 +36,11 @@ def plugin(body: str, access: str = "none") -> str:
     return FRAME.replace("{access}", access).replace("{body}", indented)
 
 
-#: Searches for label arrays of which it knows the digests, sums and sums of squares alone: these do not put the arrays
-#: into its memory.
+#: Searches all objects for label arrays of which it knows the digests, sums and sums of squares alone: these do not put
+#: the arrays into its memory. Tries to open and change every file of the cache. Then it waits, so that its memory can
+#: be searched from outside.
 HOSTILE = '''
-import gc, hashlib, json, os, sys, types
+import gc, hashlib, json, os, sys, time, types
 from pathlib import Path
 import numpy as np
 import nubench
@@ -47,7 +48,6 @@ from nubench.methods import Method, Model
 
 known = json.loads((Path(__file__).parent / "known.json").read_text())
 LENGTH, SUM, SQUARES, DIGESTS = (known[name] for name in ("length", "sum", "squares", "digests"))
-PLANT = {plant}
 
 def labels_in(values):
     """The names of the label arrays that stand somewhere in an array of numbers."""
@@ -101,58 +101,56 @@ def reachable():
         except Exception:
             pass
 
-def memory():
-    """The writable memory of the process, as whole numbers of 8 and 4 bytes."""
-    with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb", 0) as content:
-        for line in maps:
-            where, rights, *rest = line.split()
-            if not rights.startswith("rw") or "[v" in line:
-                continue
-            first, last = (int(number, 16) for number in where.split("-"))
-            for start in range(first, last, 1 << 22):
-                try:
-                    content.seek(start)
-                    raw = content.read(min((1 << 22) + 8 * LENGTH, last - start))
-                except OSError:
-                    break
-                if raw.count(0) < len(raw):
-                    for kind in (np.int64, np.int32):
-                        yield np.frombuffer(raw, kind, len(raw) // kind().itemsize)
+def tried(path):
+    """What it can do with a file."""
+    ways = {
+        "read": lambda: path.read_bytes(),
+        "change": lambda: path.open("r+b").write(b"x"),
+        "make": lambda: path.with_name("hostile").touch(),
+        "rename": lambda: path.rename(path.with_name("stolen")),
+        "remove": lambda: path.unlink(),
+    }
+    done = []
+    for way, attempt in ways.items():
+        try:
+            attempt()
+            done.append(way)
+        except OSError:
+            pass
+    return done
 
-def search(data, context, model):
-    found = {{"objects": [], "memory": [], "files": [], "opened": [], "environment": []}}
+def search(context, moment):
+    found = {"objects": [], "open": [], "touched": {}}
     looked_at = 0
     for thing in reachable():
         looked_at += 1
         found["objects"] += labels_in(numbers_in(thing))
-    for numbers in memory():
-        found["memory"] += labels_in(numbers)
     for number in os.listdir("/proc/self/fd"):
         try:
-            found["files"].append(os.readlink("/proc/self/fd/" + number))
+            found["open"].append(os.readlink("/proc/self/fd/" + number))
         except OSError:
             pass
-    for folder in (context.directory, *context.directory.parents):
-        if (folder / "data").is_dir():
-            for path in sorted((folder / "data").rglob("*")):
-                try:
-                    found["opened"].append([str(path), len(path.read_bytes())])
-                except OSError as error:
-                    pass
-            break
-    found["environment"] = [f"{{name}}={{value}}" for name, value in os.environ.items() if name == "NUBENCH_CACHE"]
+    cache = context.directory.parents[1]
+    for path in sorted(path for path in cache.rglob("*") if path.is_file() and context.directory not in path.parents):
+        found["touched"][str(path.relative_to(cache))] = tried(path)
+    found["environment"] = [name for name in os.environ if name == "NUBENCH_CACHE"]
     found["looked_at"] = looked_at
     found["modules"] = sorted(name for name in sys.modules if name.startswith("nubench"))
-    return found
+    (context.directory / f"{moment}.json").write_text(json.dumps(found))
+    # Made whole before it is seen.
+    (context.directory / f"{moment}.partly").write_text(str(os.getpid()))
+    (context.directory / f"{moment}.partly").rename(context.directory / f"{moment}.waits")
+    while not (context.directory / f"{moment}.searched").exists():
+        time.sleep(0.02)
 
 class Searching(Model):
-    def __init__(self, data, context):
-        self.data, self.context, self.calls = data, context, 0
+    def __init__(self, context):
+        self.context, self.calls = context, 0
     def log_probabilities(self, events):
         self.calls += 1
-        if self.calls > 1:
-            found = search(self.data, self.context, self)
-            (self.context.directory / "at-test.json").write_text(json.dumps(found))
+        # The validation events come first, then those of each point.
+        if self.calls == 1 + known["points"]:
+            search(self.context, "at-test")
         return np.full((len(events), 3), np.log(1 / 3), np.float32)
 
 class Hostile(Method):
@@ -160,13 +158,13 @@ class Hostile(Method):
     title = "looks for labels"
     ranked_by = "head"
     uses_backbone = False
-    target_access = "unlabelled"
     def fit(self, data, context):
-        model = Searching(data, context)
-        if PLANT:
-            model.planted = np.array(known["digits"], np.int64) - 7
-        found = search(data, context, model)
-        (context.directory / "at-fit.json").write_text(json.dumps(found))
+        model = Searching(context)
+        if known["digits"]:
+            planted = np.array(known["digits"], np.int64) - 7
+            # One array, and every kind of number at an odd place.
+            model.planted = planted, [bytearray(b"7" + planted.astype(kind).tobytes()) for kind in known["kinds"]]
+        search(context, "at-fit")
         return model
 
 @nubench.hookimpl

@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 from nubench.containers import Events, LabelledEvents, Primaries
-from nubench.evaluation.audit import NEAR, guess_from, place_columns, shared_kinematics, smallest_charge
+from nubench.evaluation.audit import (
+    MOST_EVENTS,
+    NEAR,
+    guess_from,
+    has_order_of,
+    place_columns,
+    sampled_places,
+    shared_kinematics,
+    smallest_charge,
+)
 from nubench.evaluation.handout import keyed_order
 
 EVENTS, CLASSES = 600, 3
@@ -47,6 +56,34 @@ def test_an_order_that_gives_classes_away_is_found(
     # What is handed out is at chance whatever the file is like.
     handed = keyed_order(bytes(16), "test", EVENTS)
     assert guess_from("handed out", place_columns(np.arange(EVENTS)), labels[handed]).verdict == "ok"
+
+
+@pytest.mark.parametrize("count", [0, 1, 4_999, 5_000, 5_001, 5_149, 12_345, 100_000])
+def test_the_events_that_are_looked_at_are_from_all_over_the_file(count: int) -> None:
+    places = sampled_places(count)
+    assert len(places) == min(count, MOST_EVENTS)
+    assert np.all(np.diff(places) > 0)
+    assert np.all((places >= 0) & (places < count))
+    # No part of the file is left out: a fiftieth of it has an event that is looked at.
+    assert np.all(np.histogram(places, 50, (0, count))[0] > 0) or count < 50
+
+
+@pytest.mark.parametrize("first", [0, 1], ids=["sorted", "sorted backwards"])
+def test_a_long_file_that_is_sorted_by_class_is_found(first: int) -> None:
+    labels = np.repeat([first, 1 - first], MOST_EVENTS + 1_000)
+    places = sampled_places(len(labels))
+    found = guess_from("position", place_columns(places), labels[places])
+    assert found.verdict == "LEAK", found
+    # The file is more than what is looked at first: chance is one in two.
+    assert float(found.expected) == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize("block", [7, 700])
+def test_a_long_file_in_blocks_of_a_class_is_found(block: int) -> None:
+    labels = np.arange(20_000) // block % CLASSES
+    places = sampled_places(len(labels))
+    found = guess_from("position", place_columns(places), labels[places])
+    assert found.verdict == "LEAK", found
 
 
 def test_chance_is_the_most_frequent_class() -> None:
@@ -88,6 +125,25 @@ def test_a_particle_in_two_splits_is_found_when_it_is_moved_a_little() -> None:
         assert found.verdict == verdict, moved
     other = replace(borrowed, pdg=borrowed.pdg + 1)
     assert shared_kinematics({"train": train, "test": Primaries.concatenate([test, other])}).verdict == "ok"
+
+
+def test_the_order_of_another_file_holds_for_the_same_events_alone(
+    synthetic_events: Callable[..., LabelledEvents],
+) -> None:
+    known = synthetic_events(EVENTS, 5)
+    assert has_order_of(known, known.truth, known.labels)
+    fewer = known.select(np.delete(np.arange(EVENTS), [0, 50, 599]))
+    assert has_order_of(known, fewer.truth, fewer.labels)
+    # The other file may lack a few as well, and no more than a classifier would miss.
+    assert has_order_of(fewer, known.truth, known.labels)
+    assert not has_order_of(known.select(np.arange(EVENTS - 20)), known.truth, known.labels)
+
+    swapped = known.select(np.concatenate([[1, 0], np.arange(2, EVENTS)]))
+    assert not has_order_of(known, swapped.truth, swapped.labels)
+    assert not has_order_of(known, known.truth, np.where(np.arange(EVENTS) == 7, 1 - known.labels, known.labels))
+    moved = replace(known.truth, vertex=known.truth.vertex + np.float32(1))
+    assert not has_order_of(known, moved, known.labels)
+    assert not has_order_of(known, replace(known.truth, event_id=known.truth.event_id + 10**6), known.labels)
 
 
 def test_kinematics_that_nobody_recorded_are_not_compared() -> None:

@@ -1,4 +1,4 @@
-"""A process that gave up reading some folders; each test has one of its own, since the right does not come back."""
+"""A process that gave up some folders; each test has one of its own, since the right does not come back."""
 
 from __future__ import annotations
 
@@ -24,6 +24,38 @@ for path in tried:
         print(type(error).__name__)
 """
 
+#: Tries every way to change a file, or what stands in its folder, and prints those that worked.
+CHANGES = """
+import os, sys
+from pathlib import Path
+from nubench.evaluation.confinement import confine
+forbidden, allowed, unchanged = ([Path(path) for path in part.split(":") if path] for part in sys.argv[1:4])
+assert confine(forbidden, allowed, unchanged)
+for path in map(Path, sys.argv[4].split(":")):
+    ways = {
+        "read": lambda: path.read_text(),
+        "write": lambda: path.open("r+").write("lie"),
+        "append": lambda: path.open("a").write("lie"),
+        "truncate": lambda: os.truncate(path, 0),
+        "make": lambda: (path.parent / "new").touch(),
+        "folder": lambda: (path.parent / "folder").mkdir(),
+        "link": lambda: (path.parent / "symbolic").symlink_to("x"),
+        "pipe": lambda: os.mkfifo(path.parent / "pipe"),
+        "rename": lambda: path.rename(path.with_name("renamed")),
+        "remove": lambda: path.unlink(missing_ok=False),
+    }
+    done = []
+    for way, change in ways.items():
+        try:
+            change()
+            done.append(way)
+        except OSError:
+            pass
+    print(",".join(done) or "nothing")
+"""
+#: What is renamed cannot be removed under its old name.
+ALL = "read,write,append,truncate,make,folder,link,pipe,rename"
+
 pytestmark = pytest.mark.skipif(not can_confine(), reason="this system cannot confine: Landlock needs Linux 5.13")
 
 
@@ -40,6 +72,42 @@ def test_what_is_forbidden_and_what_is_not(tmp_path: Path) -> None:
         path.write_text(name.rpartition("/")[2])
     found = _read([tmp_path / "a/b", tmp_path / "absent"], [tmp_path / "a/b/own"], list(files.values()))
     assert found == ["PermissionError", "mine", "beside", "new", "outside"]
+
+
+def _changed(forbidden: list[Path], allowed: list[Path], unchanged: list[Path], tried: list[Path]) -> list[str]:
+    for path in tried:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("true")
+    arguments = [":".join(map(str, paths)) for paths in (forbidden, allowed, unchanged, tried)]
+    command = [sys.executable, "-c", CHANGES, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_what_can_be_changed_and_what_not(tmp_path: Path) -> None:
+    names = ("cache/labels/x", "cache/own/x", "cache/beside/x", "code/deep/x", "code/kernels/x", "outside/x")
+    tried = [tmp_path / name for name in names]
+    found = _changed(
+        [tmp_path / "cache" / "labels"],
+        [tmp_path / "cache" / "own", tmp_path / "code" / "kernels"],
+        [tmp_path / "code"],
+        tried,
+    )
+    if found[0] == "truncate":
+        pytest.skip("before Linux 6.2 a file can be cut short")
+    assert found == ["nothing", ALL, ALL, "read", ALL, ALL]
+    assert [path.read_text() for path in (tried[0], tried[3])] == ["true", "true"]
+
+
+def test_beside_what_is_closed_files_change_and_no_new_ones_come(tmp_path: Path) -> None:
+    tried = [tmp_path / "a" / "x", tmp_path / "a" / "closed" / "x"]
+    found = _changed([], [], [tmp_path / "a" / "closed"], tried)
+    assert found == ["read,write,append,truncate", "read"]
+
+
+def test_a_closed_folder_inside_of_a_closed_one_opens_nothing(tmp_path: Path) -> None:
+    tried = [tmp_path / "a" / name / "x" for name in ("b", "c")]
+    assert _changed([tmp_path / "a", tmp_path / "a" / "b"], [], [], tried) == ["nothing", "nothing"]
+    assert _changed([tmp_path / "a"], [], [tmp_path / "a" / "b"], tried) == ["nothing", "nothing"]
 
 
 def test_two_forbidden_folders_do_not_open_each_other(tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ TRAINING = (
     "nubench.evaluation.messages",
     *(f"nubench_plugins.{path.stem}" for path in sorted((ROOT / "plugins").glob("*.py")) if path.stem != "__init__"),
 )
-#: Apart from the evaluation: commands that show or build data, and recomputing what a submission says.
-OTHER_READERS = {"nubench.runs.runner", "nubench.display.loading", "nubench.display.summaries"}
+#: Apart from the evaluation: commands that show events.
+OTHER_READERS = {"nubench.display.loading", "nubench.display.summaries"}
 
 
 def _file(module: str) -> Path | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,18 +13,21 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from sealed_plugins import HOSTILE, plugin
+from sealed_plugins import plugin
 
+import nubench
 from nubench.containers import Deposits, Int64, LabelledEvents
 from nubench.datasets.cards import Normalisation
 from nubench.errors import NubenchError, PluginError, UsageError
 from nubench.evaluation.confinement import can_confine
 from nubench.evaluation.handout import Handout, keyed_order
 from nubench.evaluation.messages import Order
-from nubench.evaluation.sealed import SealedTraining
+from nubench.evaluation.sealed import UNCONFINED, SealedTraining
+from nubench.evaluation.sealed_folders import KERNELS, code_folders, make_kernel_caches
 from nubench.evaluation.trainee import Job, Trainee
 from nubench.plugins.discovery import load_plugins
 from nubench.progress import Progress, SilentProgress
+from nubench_plugins import classifier
 
 Make = Callable[..., LabelledEvents]
 WRITES_INTO_PIPES = """
@@ -100,61 +103,17 @@ def _sealed(
         yield training
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("planted", [False, True])
-def test_a_plugin_that_tries_everything_finds_no_label(
-    synthetic_events: Make, source: Handout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planted: bool
-) -> None:
-    """It walks objects, frames, closures and open files, scans its memory byte by byte, and reads what it can."""
-    test = synthetic_events(64, 4)
-    order = keyed_order(b"k" * 16, "nominal", len(test))
-    orders = {"as in the file": test.labels, "as handed over": test.labels[order]}
-    known = {
-        "digests": {
-            hashlib.sha256(labels.astype(np.uint8).tobytes()).hexdigest(): how for how, labels in orders.items()
-        },
-        "length": len(test),
-        "sum": int(test.labels.sum()),
-        "squares": int((test.labels**2).sum()),
-        # For the control alone: other numbers, from which the labels follow.
-        "digits": (test.labels + 7).tolist() if planted else [],
-    }
-    plugins = tmp_path / "plugins"
-    plugins.mkdir()
-    (plugins / "known.json").write_text(json.dumps(known))
-    labels_file = tmp_path / "cache" / "data" / "labels" / "test.h5"
-    labels_file.parent.mkdir(parents=True)
-    labels_file.write_bytes(test.labels.tobytes())
-    monkeypatch.setenv("NUBENCH_CACHE", str(tmp_path / "cache"))
-
-    with _sealed(tmp_path, source, HOSTILE.format(plant=planted)) as training:
-        training.fit()
-        training.source_outputs("val")
-        training.outputs(test.events.select(order))
-
-    for moment in ("at-fit", "at-test"):
-        found = json.loads((tmp_path / "cache" / "trainings" / "one" / f"{moment}.json").read_text())
-        assert found["looked_at"] > 10_000
-        assert found["environment"] == []
-        assert "nubench.evaluation.trainee" in found["modules"]
-        assert "nubench.evaluation.labels" not in found["modules"]
-        assert not [file for file in found["files"] if "cache/data" in file]
-        if can_confine():
-            assert found["opened"] == []
-        if planted:
-            # The search works: it finds the one array that is there.
-            assert "as in the file" in found["objects"]
-            assert "as in the file" in found["memory"]
-        else:
-            assert found["objects"] == []
-            assert found["memory"] == []
-
-
 @pytest.mark.skipif(not can_confine(), reason="this system cannot confine a process: Landlock needs Linux 5.13")
-def test_a_sealed_plugin_cannot_read_the_data_of_the_cache(source: Handout, tmp_path: Path) -> None:
+def test_a_sealed_plugin_cannot_read_the_data_of_the_cache_or_change_what_others_use(
+    source: Handout, tmp_path: Path
+) -> None:
     secret = tmp_path / "cache" / "data" / "secret"
     secret.parent.mkdir(parents=True)
     secret.write_text("0 1 2")
+    # Not forbidden, but what others compute may depend on it.
+    other = tmp_path / "cache" / "tables" / "other"
+    other.parent.mkdir()
+    other.write_text("3")
     body = f"""
 tried = {{}}
 for way, read in {{
@@ -163,6 +122,11 @@ for way, read in {{
     "move": lambda: os.rename({str(secret)!r}, context.directory / "moved"),
     "copy": lambda: os.system("cat {secret} > " + str(context.directory / "copy")) and 1 / 0,
     "parent": lambda: open(f"/proc/{{os.getppid()}}/mem", "rb").read(1),
+    "change": lambda: open({str(other)!r}, "r+"),
+    "make": lambda: open({str(other.with_name("new"))!r}, "w"),
+    "code": lambda: open(nubench.__file__, "r+"),
+    "method": lambda: open(Path(nubench.__file__).parent / "evaluation" / "new.py", "x"),
+    "table": lambda: open({str(other)!r}).read(),
     "own": lambda: (context.directory / "note").write_text("x") and (context.directory / "note").read_text(),
 }}.items():
     try:
@@ -176,9 +140,38 @@ return Guess()
         training.fit()
     directory = tmp_path / "cache" / "trainings" / "one"
     tried = json.loads((directory / "tried.json").read_text())
-    assert set(tried) == {"open", "link", "move", "copy", "parent"}
+    assert set(tried) == {"open", "link", "move", "copy", "parent", "change", "make", "code", "method"}
     assert secret.read_text() == "0 1 2"
     assert (directory / "copy").read_text() == ""
+
+
+def test_a_system_that_cannot_bound_a_process_is_named(
+    source: Handout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = tmp_path / "older"
+    older.mkdir()
+    # Imported by every Python that starts with this path.
+    code = "from nubench.evaluation import confinement\nconfinement._version = lambda: 0\n"
+    (older / "sitecustomize.py").write_text(code)
+    with _sealed(tmp_path, source, plugin("return Guess()")) as training:
+        assert training.confined is can_confine()
+    monkeypatch.syspath_prepend(older)
+    shown = _Recorded()
+    with _sealed(tmp_path, source, plugin("return Guess()"), shown) as training:
+        training.fit()
+    assert training.confined is False
+    assert shown.lines == [UNCONFINED]
+
+
+def test_kernels_can_be_kept_where_a_child_needs_them_and_code_stays_as_it_is() -> None:
+    package = Path(nubench.__file__).parent
+    compiling = re.compile(r"^from (numba import njit|nubench\.sparse\.compilation import compiled)", re.MULTILINE)
+    found = {path.parent.relative_to(package) for path in package.rglob("*.py") if compiling.search(path.read_text())}
+    # What imports files is never at work in a training.
+    assert {folder.as_posix() for folder in found} - {"importing"} == set(KERNELS)
+    assert make_kernel_caches("cpu") == tuple(package / folder / "__pycache__" for folder in KERNELS)
+    assert package in code_folders()
+    assert Path(classifier.__file__).parent in code_folders()
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -317,7 +310,12 @@ return Guess()
     shown = _Recorded()
     with _sealed(tmp_path, source, plugin(body), shown) as training:
         training.fit()
-    assert shown.lines == ["so far", "training: 3 of 10 events", "7 loss 1", "end"]
+    assert [line for line in shown.lines if line != UNCONFINED] == [
+        "so far",
+        "training: 3 of 10 events",
+        "7 loss 1",
+        "end",
+    ]
 
 
 def test_deposits_are_handed_over_when_they_are_asked_for(source: Handout, tmp_path: Path) -> None:

@@ -245,12 +245,13 @@ def test_a_changed_file_is_told_by_its_checksum_and_one_without_is_read(tmp_path
 
 def test_a_file_of_very_many_points_or_parameters_is_refused_or_named_in_a_moment(tmp_path: Path) -> None:
     content = copy.deepcopy(CONTENT)
-    content["shift"]["points"] = [f"p{number}" for number in range(300_000)]
-    with pytest.raises(DataError, match="points must be those of the shift"):
-        read_result(write_json(tmp_path / "many.json", content))
+    for count, reason in ((10_000, "points must be those of the shift"), (10_001, "a list of 10,001 values")):
+        content["shift"]["points"] = [f"p{number}" for number in range(count)]
+        with pytest.raises(DataError, match=reason):
+            read_result(write_json(tmp_path / "many.json", content))
     content = copy.deepcopy(CONTENT)
     for point in content["points"]:
-        point["parameters"] |= {f"{point['point']}-{number}": 1.0 for number in range(100_000)}
+        point["parameters"] |= {f"{point['point']}-{number}": 1.0 for number in range(9_000)}
     many = read_result(write_json(tmp_path / "parameters.json", content))
     assert submission_path(tmp_path, many).name.startswith("supcon-seed")
 

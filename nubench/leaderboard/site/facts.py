@@ -103,6 +103,7 @@ def environment_facts(result: Result) -> Facts:
         ("Python", environment.python),
         ("platform", environment.platform),
         ("processor", f"{environment.processor}, {environment.cpu_count} cores"),
+        ("threads", "not recorded" if environment.threads is None else str(environment.threads)),
         ("device", environment.device),
         *sorted(environment.packages.items()),
     ]
