@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from nubench.cli.launching import LaunchOptions, launch
+from nubench.cli.launching import LaunchOptions, launch, print_unfinished
 from nubench.cli.leaderboards import print_boards
 from nubench.cli.planning import Outlook
+from nubench.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from nubench.launching.status import Status
     from nubench.plugins.registry import PluginRegistry
     from nubench.results.schema import Result
     from nubench.runs.failures import FailureBook, RememberingProgress
@@ -37,6 +39,8 @@ class Grid:
         book: where failures are kept.
         sealed: whether trainings are kept apart from labels.
         devices: that share each training.
+        processes: of Geant4.
+        launched: whether cells become jobs.
     """
 
     planned: Sequence[Planned]
@@ -49,6 +53,8 @@ class Grid:
     book: FailureBook
     sealed: bool
     devices: int = 1
+    processes: int | None = None
+    launched: bool = False
 
     @classmethod
     def of(
@@ -90,16 +96,38 @@ class Grid:
             for cell in open_grid([request], seeds, registry, cache, progress, processes, sealed=sealed, devices=here)
         ]
         wanted = states_to_run() if states is None else states
-        return cls(plan(cells, book), wanted, registry, cache, leaderboards, console, progress, book, sealed, devices)
+        return cls(
+            planned=plan(cells, book),
+            states=wanted,
+            registry=registry,
+            cache=cache,
+            leaderboards=leaderboards,
+            console=console,
+            progress=progress,
+            book=book,
+            sealed=sealed,
+            devices=devices,
+            processes=processes,
+            launched=launched,
+        )
 
     def outlook(self) -> Outlook:
         """What the grid is about to do, how long it takes and what it needs."""
         return Outlook.of(self.planned, self.states, self.cache)
 
     def build_data(self) -> None:
-        """Build the data of every cell, and nothing else."""
+        """Build the data of every cell, and nothing else.
+
+        Raises:
+            UsageError: when cells are to become jobs: those build their data by themselves.
+        """
         from nubench.runs.runner import Runner
 
+        if self.launched:
+            raise UsageError(
+                "--only-data builds here and --launcher elsewhere; leave out one of them: "
+                "a launcher has the data built before the cells"
+            )
         for runner in {id(one.cell.runner): one.cell.runner for one in self.planned}.values():
             assert isinstance(runner, Runner)
             runner.prepare()
@@ -110,7 +138,7 @@ def carry_out(grid: Grid, how: LaunchOptions, plugins: Sequence[Path]) -> None:
     """Run a grid, here or as jobs, submit what is finished and print the boards.
 
     Raises:
-        Exit: with code 1, when a cell has failed.
+        Exit: with code 1, when a cell has failed or its job did not finish.
         NubenchError: when the disk cannot hold what is about to be written, or nothing can be submitted.
     """
     from nubench.cli.submitting import check_leaderboards
@@ -120,28 +148,42 @@ def carry_out(grid: Grid, how: LaunchOptions, plugins: Sequence[Path]) -> None:
     outlook = grid.outlook()
     if outlook.to_run:
         grid.console.print(outlook.summary(), highlight=False, soft_wrap=True)
-    outlook.check_space()
+    outlook.check_space(grid.cache)
+    unfinished: Sequence[Status] = ()
+    jobs: set[str] = set()
     if how.launcher is not None:
-        _launch(grid, how, plugins, build_data=outlook.data.events > 0)
-        # What jobs have finished is read again; what they did not finish is not run here.
-        again = plan([one.cell for one in grid.planned], grid.book)
-        grid = replace(grid, planned=again, states=frozenset())
-    outcomes = _run(grid)
+        unfinished = _launch(grid, how, plugins, build_data=outlook.data.events > 0)
+        jobs = {one.cell.name for one in grid.planned if one.state in grid.states}
+        # What jobs have finished is read again; what they did not finish is not run here. Of those in a queue, the
+        # failures are old ones.
+        here = [one.cell for one in grid.planned if how.launcher == "local" or one.cell.name not in jobs]
+        grid = replace(grid, planned=plan(here, grid.book), states=frozenset())
+    outcomes = [replace(one, tried=one.tried or one.cell.name in jobs) for one in _run(grid)]
     _print_outcomes(grid, outcomes)
-    if any(outcome.failure for outcome in outcomes):
+    print_unfinished(unfinished)
+    if unfinished or any(outcome.failure for outcome in outcomes):
         raise typer.Exit(1)
 
 
-def _launch(grid: Grid, how: LaunchOptions, plugins: Sequence[Path], *, build_data: bool) -> None:
+def _launch(grid: Grid, how: LaunchOptions, plugins: Sequence[Path], *, build_data: bool) -> Sequence[Status]:
+    """Returns what became of jobs that ran here and did not finish."""
     from nubench.launching.commands import RunCommand
 
     commands = [
-        RunCommand.of(one.cell.request, one.cell.seed, plugins, sealed=grid.sealed, devices=grid.devices)
+        RunCommand.of(
+            one.cell.request,
+            one.cell.seed,
+            plugins,
+            sealed=grid.sealed,
+            devices=grid.devices,
+            processes=grid.processes,
+        )
         for one in grid.planned
         if one.state in grid.states
     ]
-    if commands:
-        launch(commands, how, grid.progress, grid.cache, grid.leaderboards, build_data=build_data)
+    if not commands:
+        return ()
+    return launch(commands, how, grid.progress, grid.cache, grid.leaderboards, build_data=build_data)
 
 
 def _run(grid: Grid) -> list[Outcome]:

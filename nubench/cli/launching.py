@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from nubench.launching.commands import RunCommand
+    from nubench.launching.records import JobRecord
     from nubench.launching.status import Status
     from nubench.progress import Progress
 
@@ -70,7 +71,7 @@ def launch(
     leaderboards: Path,
     *,
     build_data: bool,
-) -> None:
+) -> Sequence[Status]:
     """Submit cells to SLURM, or run them on this machine beside each other and wait.
 
     Args:
@@ -79,21 +80,27 @@ def launch(
         progress: says what happens.
         cache, leaderboards: their folders.
         build_data: whether some of their data may not be there.
+
+    Returns:
+        What became of those that ran here and did not finish.
+
+    Raises:
+        UsageError: when SLURM is not there or refuses them.
+        NubenchError: when their data could not be built.
     """
     from nubench.launching.launch import Launcher
+    from nubench.launching.local import visible_devices
     from nubench.launching.scheduler import parse_slurm
 
-    try:
-        import submitit  # noqa: F401
-    except ImportError as error:
-        raise UsageError("--launcher needs submitit: pip install 'nubench[cluster]'") from error
     launcher = Launcher(cache, leaderboards.absolute(), Path.cwd(), progress)
     if options.launcher == "slurm":
+        _require_submitit()
         of_cells, of_data = parse_slurm(options.slurm)
         submitted = launcher.on_slurm(cells, of_cells, of_data if build_data else None)
         progress.say(f"{len(submitted)} cells submitted; `nubench status` shows where they stand")
-    else:
-        launcher.here(cells, options.jobs, _graphics_processors(cells), build_data=build_data)
+        return ()
+    ended = launcher.here(cells, options.jobs, visible_devices(cells), build_data=build_data)
+    return [one for one in ended if one.state != "finished"]
 
 
 def status(
@@ -145,9 +152,21 @@ def print_statuses(console: Console, statuses: Sequence[Status], *, log: bool = 
         console.print(f"{one.submission.name}: {one.submission.log}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _graphics_processors(cells: Sequence[RunCommand]) -> list[int]:
-    if all(cell.device == "cpu" for cell in cells):
-        return []
-    import torch
+def print_unfinished(statuses: Sequence[Status]) -> None:
+    """Say of each job that did not finish how it ended, what it said last, and where the rest of its output is."""
+    for one in statuses:
+        words = one.state if one.job is None else _ending(one.job)
+        typer.echo(f"nubench: {one.submission.name} {words}; its output: {one.submission.log}", err=True)
 
-    return list(range(torch.cuda.device_count()))
+
+def _ending(job: JobRecord) -> str:
+    code = job.exit_code
+    how = "" if code is None else f" (signal {-code})" if code < 0 else f" (exit code {code})"
+    return f"{job.state}{how}: {job.note}" if job.note else f"{job.state}{how}"
+
+
+def _require_submitit() -> None:
+    try:
+        import submitit  # noqa: F401
+    except ImportError as error:
+        raise UsageError("--launcher slurm needs submitit: pip install 'nubench[cluster]'") from error

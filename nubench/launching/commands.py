@@ -17,10 +17,23 @@ if TYPE_CHECKING:
 
 
 class _Command(BaseModel):
+    """What all commands have.
+
+    Attributes:
+        processes: of Geant4; None for as many as there are cores. The result does not depend on it, nor does the name.
+    """
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    processes: int | None = Field(None, ge=1)
+
     def _digest(self) -> str:
-        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:8]
+        content = self.model_dump(mode="json", exclude={"processes"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+
+    def _places(self, cache: Path, leaderboards: Path) -> list[str]:
+        words = [] if self.processes is None else ["--processes", str(self.processes)]
+        return [*words, "--cache", str(cache), "--leaderboards", str(leaderboards)]
 
 
 class RunCommand(_Command):
@@ -49,7 +62,14 @@ class RunCommand(_Command):
 
     @classmethod
     def of(
-        cls, request: Request, seed: int, plugins: Iterable[Path] = (), *, sealed: bool = True, devices: int = 1
+        cls,
+        request: Request,
+        seed: int,
+        plugins: Iterable[Path] = (),
+        *,
+        sealed: bool = True,
+        devices: int = 1,
+        processes: int | None = None,
     ) -> RunCommand:
         """The command that runs one seed of a request."""
         return cls(
@@ -66,6 +86,7 @@ class RunCommand(_Command):
             sealed=sealed,
             devices=devices,
             plugins=tuple(file.absolute() for file in plugins),
+            processes=processes,
         )
 
     @property
@@ -91,7 +112,7 @@ class RunCommand(_Command):
         for name, setting in self.settings.items():
             words += ["--set", f"{name}={setting}"]
         words += [word for plugin in self.plugins for word in ("--plugin", str(plugin))]
-        return [*words, "--cache", str(cache), "--leaderboards", str(leaderboards)]
+        return [*words, *self._places(cache, leaderboards)]
 
 
 class DataCommand(_Command):
@@ -116,14 +137,14 @@ class DataCommand(_Command):
         words += [word for source in self.sources for word in ("--source", source)]
         words += ["--dataset", self.dataset] if self.dataset is not None else []
         words += [word for plugin in self.plugins for word in ("--plugin", str(plugin))]
-        return [*words, "--cache", str(cache), "--leaderboards", str(leaderboards)]
+        return [*words, *self._places(cache, leaderboards)]
 
 
 def data_for(cells: Iterable[RunCommand]) -> dict[DataCommand, list[RunCommand]]:
     """Group cells by the data that they share; what a group needs of the data set is made by one command."""
     groups: dict[tuple[Any, ...], list[RunCommand]] = {}
     for cell in cells:
-        groups.setdefault((cell.dataset, cell.shift, cell.profile, cell.plugins), []).append(cell)
+        groups.setdefault((cell.dataset, cell.shift, cell.profile, cell.plugins, cell.processes), []).append(cell)
     return {
         DataCommand(
             dataset=dataset,
@@ -132,6 +153,7 @@ def data_for(cells: Iterable[RunCommand]) -> dict[DataCommand, list[RunCommand]]
             methods=tuple(dict.fromkeys(cell.method for cell in group)),
             sources=tuple(dict.fromkeys(cell.source for cell in group)),
             plugins=plugins,
+            processes=processes,
         ): group
-        for (dataset, shift, profile, plugins), group in groups.items()
+        for (dataset, shift, profile, plugins, processes), group in groups.items()
     }

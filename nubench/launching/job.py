@@ -2,32 +2,24 @@
 
 The command is a process of its own. SIGUSR2, which a cluster sends before a job's time is up, and SIGTERM, which it
 sends when it takes the machine away, are handed to it; it keeps its work (:mod:`nubench.interrupts`) and ends; the job
-is then queued again by submitit. A job that somebody cancelled gets SIGTERM as well, and is not.
+is then queued again: by SLURM, where it has taken the job back by itself, or else by submitit. A job that somebody
+cancelled gets SIGTERM as well, and is not. On this machine there is no queue: a job that is stopped is cancelled.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
-import subprocess
-import sys
-import threading
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from nubench.errors import NubenchError
-from nubench.launching.records import JobRecord, JobState, Launched, Submission, now
-from nubench.launching.scheduler import job_is_running
+from nubench.launching.records import Launched
+from nubench.launching.scheduler import job_is_running, restarts_of
+from nubench.launching.watched import WatchedCommand
 
 if TYPE_CHECKING:
     from submitit.helpers import DelayedSubmission
-
-#: Seconds between two signs of life.
-HEARTBEAT_SECONDS: Final = 15.0
-_LONGEST_NOTE: Final = 200
-_STOPPING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
 
 class CommandJob:
@@ -46,20 +38,22 @@ class CommandJob:
         """Run the command to its end, or until the job is told to stop.
 
         Raises:
-            NubenchError: when the command failed.
+            NubenchError: when the command failed or the job was cancelled.
         """
         launched = Launched(self._folder)
         submission = launched.submission()
         if submission is None:
             raise NubenchError(f"{self._folder} holds no submission: it was removed")
         queue_again: Any = signal.getsignal(signal.SIGUSR2)
-        watched = _WatchedCommand(launched, submission, self._directory, self._threads)
+        watched = WatchedCommand(launched, submission, self._directory, self._threads)
         code = watched.run()
         if code == 0:
             watched.report("finished", code)
         elif not watched.signals:
             watched.report("failed", code)
             raise NubenchError(f"{submission.name} failed with exit code {code}: {watched.note}")
+        elif callable(queue_again) and _is_queued_by_slurm():
+            watched.report("pre-empted", code)
         elif callable(queue_again) and _meant_to_go_on(watched.signals):
             watched.report("pre-empted", code)
             queue_again(signal.SIGUSR2, None)
@@ -74,6 +68,13 @@ class CommandJob:
         return DelayedSubmission(self)
 
 
+def _is_queued_by_slurm() -> bool:
+    """Whether SLURM starts this job again by itself: ``scontrol requeue``, or pre-emption of the kind REQUEUE."""
+    job = _slurm_job()
+    restarts = None if job is None else restarts_of(job)
+    return restarts is not None and restarts > int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+
+
 def _meant_to_go_on(signals: list[int]) -> bool:
     """Whether the job was stopped by the cluster's clock or to make place, and not by somebody who wants it gone."""
     if signal.SIGUSR2 in signals:
@@ -85,79 +86,3 @@ def _meant_to_go_on(signals: list[int]) -> bool:
 def _slurm_job() -> str | None:
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
-
-
-class _WatchedCommand:
-    """A command in a process of its own, whose last line and signs of life stand in the job's record."""
-
-    def __init__(self, launched: Launched, submission: Submission, directory: Path, threads: int | None) -> None:
-        self._launched, self._submission, self._directory = launched, submission, directory
-        self._threads = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
-        before = launched.job()
-        self._starts = before.starts + 1 if before else 1
-        self._started = before.started if before else now()
-        self.signals: list[int] = []
-        self.note = ""
-
-    def run(self) -> int:
-        """Run it to its end; returns its exit code, or minus the signal that ended it."""
-        self.report("running")
-        process = subprocess.Popen(
-            self._submission.command,
-            cwd=self._directory,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            errors="replace",
-            env={**self._threads, **os.environ, "PYTHONUNBUFFERED": "1"},
-        )
-
-        def stop(number: int, frame: object) -> None:
-            self.signals.append(number)
-            process.send_signal(signal.SIGTERM)
-
-        previous: list[tuple[int, Any]] = [(number, signal.signal(number, stop)) for number in _STOPPING]
-        reader = threading.Thread(target=self._hand_on, args=(process,), daemon=True)
-        reader.start()
-        try:
-            return self._watch(process, reader)
-        finally:
-            for number, handler in previous:
-                signal.signal(number, handler)
-
-    def report(self, state: JobState, exit_code: int | None = None) -> None:
-        """Write the job's record."""
-        record = JobRecord(
-            state=state,
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            starts=self._starts,
-            started=self._started,
-            seen=now(),
-            note=self.note,
-            exit_code=exit_code,
-        )
-        self._launched.write_job(record)
-
-    def _watch(self, process: subprocess.Popen[str], reader: threading.Thread) -> int:
-        beat = time.monotonic()
-        while True:
-            try:
-                code = process.wait(timeout=0.5)
-            except subprocess.TimeoutExpired:
-                if time.monotonic() - beat >= HEARTBEAT_SECONDS:
-                    self.report("running")
-                    beat = time.monotonic()
-            else:
-                # A grandchild may hold the pipe open; its words are not waited for.
-                reader.join(timeout=5)
-                return code
-
-    def _hand_on(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            sys.stdout.write(line)
-            sys.stdout.flush()
-            text = "".join(character for character in line.strip() if character.isprintable())
-            self.note = text[:_LONGEST_NOTE] or self.note

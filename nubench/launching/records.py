@@ -1,12 +1,14 @@
 """What is known of launched work, as files: nothing else is asked by ``nubench status``.
 
 Each piece of work has a folder in ``CACHE/launched``. In it, ``submission.json`` is written by the process that submits
-it, ``job.json`` by the job itself, and by nobody else: neither can overwrite what the other knows.
+it, ``job.json`` by the job itself: neither can overwrite what the other knows. Of a job that was killed, the process
+that started it writes ``job.json`` afterwards.
 """
 
 from __future__ import annotations
 
-import shutil
+import os
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal, TypeVar
@@ -15,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from nubench.errors import DataError
 from nubench.launching.commands import RunCommand
+from nubench.launching.processes import Process
 from nubench.problems import problems_of
 from nubench.storage.files import write_atomically
 
@@ -22,6 +25,8 @@ LAUNCHED: Final = "launched"
 _SUBMISSION, _JOB = "submission.json", "job.json"
 
 JobState = Literal["running", "pre-empted", "finished", "failed", "cancelled"]
+#: What a job says last.
+ENDED: Final[tuple[JobState, ...]] = ("finished", "failed", "cancelled")
 
 
 class _Record(BaseModel):
@@ -42,6 +47,7 @@ class Submission(_Record):
         job: the scheduler's name of the job; None until the scheduler has it.
         log: file that the job's output is appended to; None until the scheduler has it.
         submitted: when.
+        submitter: the process that submits it, or starts it when its turn comes; None in older records.
     """
 
     name: str
@@ -51,6 +57,7 @@ class Submission(_Record):
     job: str | None = None
     log: str | None = None
     submitted: datetime
+    submitter: Process | None = None
 
 
 class JobRecord(_Record):
@@ -63,7 +70,8 @@ class JobRecord(_Record):
         started: when it was started first.
         seen: when it last gave a sign of life.
         note: the last line that it printed.
-        exit_code: of the command, once it has ended.
+        exit_code: of the command, once it has ended; minus the number of the signal that ended it.
+        process_start: tells its process from later ones of the same number; None in older records.
     """
 
     state: JobState
@@ -74,6 +82,12 @@ class JobRecord(_Record):
     seen: datetime
     note: str = ""
     exit_code: int | None = None
+    process_start: str | None = None
+
+    @property
+    def process(self) -> Process:
+        """In which it runs or ran last."""
+        return Process(host=self.host, pid=self.pid, start=self.process_start)
 
 
 class Launched:
@@ -107,13 +121,22 @@ class Launched:
         """Keep what is submitted."""
         write_atomically(self.folder / _SUBMISSION, _text(submission))
 
+    def enter(self, job: str, log: str | Path) -> None:
+        """Keep what a scheduler calls the job of this submission, and where its output goes."""
+        submission = self.submission()
+        assert submission is not None
+        self.write_submission(submission.model_copy(update={"job": job, "log": os.fspath(log)}))
+
     def write_job(self, record: JobRecord) -> None:
         """Keep how the job fares."""
         write_atomically(self.folder / _JOB, _text(record))
 
     def forget(self) -> None:
-        """Remove what is known of an earlier submission."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove what is known of an earlier submission; the folder too, unless somebody writes into it."""
+        with suppress(OSError):
+            (self.folder / _JOB).unlink(missing_ok=True)
+            (self.folder / _SUBMISSION).unlink(missing_ok=True)
+            self.folder.rmdir()
 
 
 def all_launched(cache: Path) -> list[Launched]:

@@ -9,16 +9,17 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from nubench.errors import UsageError, unknown_name
+from nubench.launching.watched import SECONDS_TO_STOP
 
 #: Options of the job that builds data are given as ``--slurm data.NAME=VALUE``.
 DATA_PREFIX: Final = "data."
 #: Minutes that a job is asked for when nobody says so. A cell that needs more is started again where it was.
 DEFAULT_MINUTES: Final = 240
-#: Seconds before the end of its time at which a job is told to keep its work: a step and a checkpoint take less.
-SECONDS_TO_STOP: Final = 120
 _SECONDS_TO_ANSWER: Final = 30
 # Given by us, and not to be taken from us.
 _RESERVED: Final = ("array", "output", "error", "open_mode", "signal", "dependency", "requeue", "wrap")
+# Each task would run the cell, all of them in one folder.
+_OF_SEVERAL_TASKS: Final = ("nodes", "ntasks", "tasks_per_node")
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,11 @@ def parse_slurm(pairs: Iterable[str]) -> tuple[SlurmOptions, SlurmOptions]:
             raise UsageError(f"--slurm {pair!r}: {key!r} is not the long name of an option of sbatch")
         if name in _RESERVED:
             raise UsageError(f"--slurm {key} is set by nubench itself; leave it out")
+        if name in _OF_SEVERAL_TASKS or name.startswith("ntasks_per_"):
+            raise UsageError(
+                f"--slurm {pair!r} is not accepted: a cell is one task on one node; "
+                "ask for cores with cpus-per-task=N and for GPUs with gres=gpu:N"
+            )
         (of_data if key.startswith(DATA_PREFIX) else of_cells).setdefault(name, []).append(value)
     inherited = {name: value for name, value in of_cells.items() if not name.startswith(("gpu", "gres"))}
     return _options(of_cells), _options({**inherited, **of_data})
@@ -129,13 +135,26 @@ def job_is_running(job: str) -> bool:
     return (_squeue("--jobs", job) or {}).get(job) == "RUNNING"
 
 
+def restarts_of(job: str) -> int | None:
+    """How often SLURM has queued a job again, this time included; None where it does not answer."""
+    said = _asked("scontrol", "--oneliner", "show", "job", job)
+    found = re.search(r"\bRestarts=(\d+)", said or "")
+    return int(found[1]) if found else None
+
+
 def _squeue(*arguments: str) -> dict[str, str] | None:
-    command = ["squeue", "--noheader", "--array", "--format=%i %T", *arguments]
+    said = _asked("squeue", "--noheader", "--array", "--format=%i %T", *arguments)
+    if said is None:
+        return None
+    return dict(line.split(maxsplit=1) for line in said.splitlines() if " " in line.strip())
+
+
+def _asked(*command: str) -> str | None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=_SECONDS_TO_ANSWER)
     except (OSError, subprocess.SubprocessError):
         return None
-    return dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if " " in line.strip())
+    return done.stdout
 
 
 def known_launcher(name: str) -> str:

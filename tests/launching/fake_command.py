@@ -1,11 +1,16 @@
 """Stands for nubench in tests of jobs: does what the method's name says, in the folder of the leaderboards.
 
+ACTS_AS in the environment says it instead, where the method must be one that nubench knows.
+
 steps: counts to thirty, a tenth of a second each; asked to stop, it keeps the count and ends as an interrupted run
 does.
-fails: ends with an error. quick: ends well, and says how many threads it was given.
+fails: ends with an error. quick: ends well, and says how many threads it was given. killed: is, as by a system that is
+short of memory. stubborn: heeds no signal, nor does the process that it starts.
 """
 
 import os
+import signal
+import subprocess
 import sys
 import time
 from itertools import pairwise
@@ -19,12 +24,21 @@ if "--only-data" in words:
     Path(options["--cache"], "data-was-built").touch()
     sys.exit(1 if options.get("--dataset") == "broken" else 0)
 folder = Path(options["--leaderboards"])
-mine = folder / f"{options['--method']}-{options['--seed']}"
+method = os.environ.get("ACTS_AS", options["--method"])
+mine = folder / f"{method}-{options['--seed']}"
 folder.mkdir(parents=True, exist_ok=True)
-if options["--method"] == "fails":
+if method == "fails":
     sys.stdout.write("the loss is nan at step 7\n")
     sys.exit(1)
-if options["--method"] == "steps":
+if method in ("killed", "stubborn"):
+    sys.stdout.write("training: 3/30\n")
+    sys.stdout.flush()
+if method == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+if method == "stubborn":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    subprocess.run([sys.executable, "-c", "import sys, time; time.sleep(60)", str(folder)], check=True)
+if method == "steps":
     listen()
     try:
         with deferred() as stop_asked:

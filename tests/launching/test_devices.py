@@ -16,6 +16,7 @@ import small_dataset
 from nubench.containers import LabelledEvents
 from nubench.errors import UsageError
 from nubench.launching.commands import RunCommand
+from nubench.launching.local import Slots, visible_devices
 from nubench.plugins.discovery import load_plugins
 from nubench.progress import SilentProgress
 from nubench.results.files import load_results
@@ -159,3 +160,18 @@ def test_a_job_is_told_how_many_devices_share_its_training() -> None:
     words = command.arguments(Path("cache"), Path("boards"))
     assert words[words.index("--devices") + 1] == "4"
     assert "--devices" not in RunCommand(method="supcon", shift="throws").arguments(Path("cache"), Path("boards"))
+
+
+@pytest.mark.parametrize(
+    ("visible", "count", "jobs"), [(None, 3, ["0,1", "2,0"]), ("5,GPU-7a", 2, ["5,GPU-7a"] * 2), ("", 0, ["", ""])]
+)
+def test_jobs_take_turns_on_the_devices_that_are_visible_here(
+    monkeypatch: pytest.MonkeyPatch, visible: str | None, count: int, jobs: list[str]
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: count)
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    slots = Slots(2, visible_devices([RunCommand(method="supcon", shift="throws", devices=2)]), each=2)
+    assert [slots.visible(slot) for slot in range(2)] == jobs

@@ -65,6 +65,12 @@ def _steps(launched: Launched) -> int:
     return log.read_text().count("training: ") if log.exists() else 0
 
 
+def _start_soon(launched: Launched) -> None:
+    """SLURM waits for two minutes before it starts a job again; its credential has changed after three seconds."""
+    _wait_for(lambda: (my_jobs() or {}).get(_job(launched)) == "PENDING", "a place in the queue")
+    subprocess.run(["scontrol", "update", f"jobid={_job(launched)}", "starttime=now+3"], check=True)
+
+
 def test_an_array_of_cells_waits_for_its_data(launcher: Launcher) -> None:
     cells = [RunCommand(method="quick", shift="throws", seed=s) for s in range(3)] + [
         RunCommand(method="fails", shift="throws")
@@ -91,9 +97,7 @@ def test_a_job_that_is_told_to_stop_is_queued_again_and_goes_on(launcher: Launch
     subprocess.run(["scancel", f"--signal={number}", _job(launched)], check=True)
     _wait_for(lambda: _record(launched).state == "pre-empted", "the end of the first start")
     assert _state(launched) == "pre-empted"
-    # SLURM waits for two minutes before it starts a job again; three seconds are enough for its credential to change.
-    _wait_for(lambda: (my_jobs() or {}).get(_job(launched)) == "PENDING", "a place in the queue")
-    subprocess.run(["scontrol", "update", f"jobid={_job(launched)}", "starttime=now+3"], check=True)
+    _start_soon(launched)
     _wait_for(lambda: _state(launched) == "finished", "the end")
     assert _record(launched).starts == 2
     submission = launched.submission()
@@ -101,6 +105,22 @@ def test_a_job_that_is_told_to_stop_is_queued_again_and_goes_on(launcher: Launch
     assert submission.log is not None
     shown = [line for line in Path(submission.log).read_text().splitlines() if line.startswith("training: ")]
     assert shown == [f"training: {step}/30" for step in range(30)]
+
+
+def test_a_job_that_slurm_takes_back_is_submitted_once(launcher: Launcher) -> None:
+    """As it does with a job that makes place for another where PreemptMode is REQUEUE."""
+    cell = RunCommand(method="steps", shift="throws")
+    (launched,) = launcher.on_slurm([cell], OPTIONS, None)
+    _wait_for(lambda: _steps(launched) > 3, "a start")
+    subprocess.run(["scontrol", "requeue", _job(launched)], check=True)
+    _wait_for(lambda: _record(launched).state != "running", "the end of the first start")
+    assert (_record(launched).state, _state(launched)) == ("pre-empted", "pre-empted")
+    assert launcher.on_slurm([cell], OPTIONS, None) == []
+    _start_soon(launched)
+    _wait_for(lambda: _record(launched).starts == 2 and _steps(launched) > 10, "the second start")
+    # From now on it is its own word again that counts.
+    subprocess.run(["scancel", _job(launched)], check=True)
+    _wait_for(lambda: _state(launched) == "cancelled", "the end")
 
 
 def test_a_cancelled_job_is_not_queued_again(launcher: Launcher) -> None:
