@@ -7,8 +7,10 @@ BIN := $(VENV)/bin
 RUN_ARGUMENTS ?= --method supcon --shift throws
 # Processes that share the tests out, file by file; each takes some 2 GB.
 TEST_WORKERS ?= 2
+# For each of the readers of files.
+FUZZ_SECONDS ?= 10
 
-.PHONY: help run test quick-test benchmark lint format docs audit leaderboards minkowski clean check-python
+.PHONY: help run test quick-test benchmark lint format docs audit fuzz leaderboards minkowski clean check-python
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -38,8 +40,10 @@ docs: $(VENV)/.installed-docs ## the documentation as a site, in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 audit: $(VENV)/.installed-test ## known weaknesses of the packages; needs the network
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
-	$(BIN)/pip-audit --skip-editable
+	$(BIN)/python scripts/audit_packages.py $(AUDIT_ARGUMENTS)
+
+fuzz: $(VENV)/.installed-test ## what a fuzzer makes up, to every reader of files for FUZZ_SECONDS each (Linux)
+	$(BIN)/python scripts/fuzz.py --all --seconds $(FUZZ_SECONDS)
 
 # Those that train once come first; those behind them train once for each target.
 METHODS := summary-features summary-features-shape-only summary-features-voxel-count \

@@ -29,7 +29,7 @@ NOT_RUN = {
     "nubench study estimate studies/smoke.toml": "measures this machine for minutes; tests/studies tests it",
     "nubench study run studies/paper.toml --launcher slurm --slurm partition=gpu": "needs a cluster",
     "nubench study run studies/smoke.toml --launcher local --jobs 2": "tests/launching does the same",
-    "nubench study run studies/smoke.toml --leaderboards smoke-study": "trains a whole grid; tests/studies runs a small one",
+    "nubench study run studies/smoke.toml --leaderboards smoke-study": "trains a grid; tests/studies runs a small one",
 }
 #: Events of which the usual share makes a batch of `supcon`.
 ENOUGH = 200

@@ -111,9 +111,9 @@ class Grid:
             launched=launched,
         )
 
-    def outlook(self) -> Outlook:
-        """What the grid is about to do, how long it takes and what it needs."""
-        return Outlook.of(self.planned, self.states, self.cache)
+    def outlook(self, at_once: int = 1) -> Outlook:
+        """What the grid is about to do, how long it takes and what it needs, with some runs beside each other."""
+        return Outlook.of(self.planned, self.states, self.cache, at_once=at_once, devices=self.devices)
 
     def build_data(self) -> None:
         """Build the data of every cell, and nothing else.
@@ -145,7 +145,7 @@ def carry_out(grid: Grid, how: LaunchOptions, plugins: Sequence[Path]) -> None:
     from nubench.runs.grid import plan
 
     check_leaderboards(grid.leaderboards)
-    outlook = grid.outlook()
+    outlook = grid.outlook(how.jobs)
     if outlook.to_run:
         grid.console.print(outlook.summary(), highlight=False, soft_wrap=True)
     outlook.check_space(grid.cache)

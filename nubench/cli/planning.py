@@ -31,6 +31,7 @@ class Outlook:
         footprints: what each of those that are run takes of memory and disk.
         free: bytes on the disk of the cache.
         free_memory: bytes that other programs leave.
+        at_once: runs that go on beside each other on this machine.
     """
 
     planned: Sequence[Planned]
@@ -40,10 +41,25 @@ class Outlook:
     footprints: Sequence[Footprint]
     free: int
     free_memory: int
+    at_once: int = 1
 
     @classmethod
-    def of(cls, planned: Sequence[Planned], states: frozenset[State], cache: Path) -> Outlook:
-        """Look at runs like these in the cache, and at the data that are there; nothing is written."""
+    def of(
+        cls,
+        planned: Sequence[Planned],
+        states: frozenset[State],
+        cache: Path,
+        *,
+        at_once: int = 1,
+        devices: int = 1,
+    ) -> Outlook:
+        """Look at runs like these in the cache, and at the data that are there; nothing is written.
+
+        Args:
+            planned, states, at_once: see above.
+            cache: folder of results and data.
+            devices: that share each training, where the runs become jobs and so do not have them here.
+        """
         import psutil
 
         from nubench.runs.estimates import Estimator, data_to_build, work_of
@@ -61,11 +77,12 @@ class Outlook:
             estimates.append(estimator.run(work_of(runner), design))
             if one.state in states:
                 if id(runner) not in runners:
-                    runners[id(runner)] = runner, footprint(volume_of(runner))
+                    runners[id(runner)] = runner, footprint(volume_of(runner, devices))
                 footprints.append(runners[id(runner)][1])
         data = data_to_build([runner for runner, _ in runners.values()])
         free = shutil.disk_usage(cache).free
-        return cls(planned, states, estimates, data, footprints, free, psutil.virtual_memory().available)
+        free_memory = psutil.virtual_memory().available
+        return cls(planned, states, estimates, data, footprints, free, free_memory, at_once)
 
     @property
     def to_run(self) -> list[tuple[Planned, Estimate]]:
@@ -75,23 +92,23 @@ class Outlook:
 
     @property
     def size(self) -> float:
-        """Bytes of the disk of the cache at the most: data, what the runs leave, and what the largest has meanwhile."""
+        """Bytes of the disk of the cache at the most: data, what runs leave, and what the largest have meanwhile."""
         from nubench.runs.footprint import disk_of
 
-        return self.data.size + disk_of(self.footprints)
+        return self.data.size + disk_of(self.footprints, self.at_once)
 
     @property
     def memory(self) -> float:
-        """Bytes of memory that the largest run takes, in both of its processes."""
+        """Bytes of memory that the largest run takes in both of its processes, or the largest that run at once."""
         from nubench.runs.footprint import largest
 
-        return largest(self.footprints)
+        return largest(self.footprints, self.at_once)
 
-    def check_space(self) -> None:
-        """Raise NubenchError when the disk cannot hold what is about to be written."""
+    def check_space(self, cache: Path) -> None:
+        """Raise NubenchError when the disk cannot hold what is about to be written to the cache."""
         if self.to_run and self.size > self.free:
             raise NubenchError(
-                f"the disk of the cache has {self.free / 1e9:.1f} GB free; about {self.size / 1e9:.1f} GB are needed; "
+                f"the disk of the cache {cache} has {amount(self.free)} free; about {amount(self.size)} are needed; "
                 "free some space, or choose another --cache"
             )
 
@@ -109,12 +126,14 @@ class Outlook:
         if self.data.events:
             words += (
                 f"\ndata to build first: {self.data.events:,} events and the deposits of {self.data.deposits:,}, "
-                f"about {minutes(self.data.seconds)} on two cores, {self.data.size / 1e6:,.0f} MB"
+                f"about {minutes(self.data.seconds)} on two cores, {amount(self.data.size)}"
             )
         if self.to_run:
+            at_once = min(self.at_once, len(self.footprints))
+            beside = f" for {at_once} runs at once" if at_once > 1 else ""
             words += (
-                f"\ndisk: about {self.size / 1e9:.1f} GB at the most, {self.free / 1e9:.1f} GB are free; "
-                f"memory: about {self.memory / 1e9:.1f} GB, {self.free_memory / 1e9:.1f} GB are free"
+                f"\ndisk: about {amount(self.size)} at the most, {amount(self.free)} are free; "
+                f"memory: about {amount(self.memory)}{beside}, {amount(self.free_memory)} are free"
             )
             if self.memory > self.free_memory:
                 words += " - this may not be enough"
@@ -157,3 +176,13 @@ def minutes(seconds: float) -> str:
         ('0.5 min', '2.1 min', '2.0 h')
     """
     return f"{seconds / 3600:,.1f} h" if seconds >= 7200 else f"{seconds / 60:.1f} min"
+
+
+def amount(size: float) -> str:
+    """A number of bytes as people say it.
+
+    Example:
+        >>> amount(17e6), amount(1.24e10)
+        ('17 MB', '12.4 GB')
+    """
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.0f} MB"

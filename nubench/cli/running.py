@@ -96,7 +96,7 @@ def run(
         launched=launcher is not None,
     )
     if dry_run:
-        print_outlook(grid.console, grid.outlook())
+        print_outlook(grid.console, grid.outlook(how.jobs))
     elif only_data:
         grid.build_data()
     else:

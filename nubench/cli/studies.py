@@ -62,7 +62,7 @@ def study_run(
     how, shared_by = LaunchOptions(launcher, slurm or (), jobs), devices_of_a_training(devices)
     registry, folder = load_registry(plugin), cache_folder(cache)
     opened = _open(study, figure, registry, folder)
-    left = [cell for cell in _cells(opened, registry, leaderboards, device, engine) if cell.result is None]
+    left = [cell for cell in _cells(opened, registry, leaderboards, folder, device, engine) if cell.result is None]
     console = make_console()
     if not left:
         console.print(f"Every cell of {opened.name} is there; `nubench study report {study}` draws its figures.")
@@ -78,7 +78,7 @@ def study_run(
         launched=launcher is not None,
     )
     if dry_run:
-        print_outlook(console, grid.outlook())
+        print_outlook(console, grid.outlook(jobs))
         return
     carry_out(grid, how, plugin)
 
@@ -107,7 +107,7 @@ def study_status(
         if one is not None and one.submission.cell is not None:
             states[one.submission.cell.place] = one.state
     table = Table("method", "shift", "source", *map(str, opened.all_seeds), box=None, pad_edge=False)
-    cells = _cells(opened, registry, leaderboards)
+    cells = _cells(opened, registry, leaderboards, folder)
     seeds = len(opened.all_seeds)
     for first in range(0, len(cells), seeds):
         request = cells[first].request
@@ -138,9 +138,9 @@ def study_report(
 
     registry, folder = load_registry(plugin), cache_folder(cache)
     opened = _open(study, figure, registry, folder)
-    collection = Collection(leaderboards, registry)
+    collection = Collection(leaderboards, registry, folder)
     reports = [
-        FigureReport.of(one, collection.cells(requests_of(opened, one, registry), opened.all_seeds))
+        FigureReport.of(one, collection.most_cells(requests_of(opened, one, registry), opened.all_seeds))
         for one in opened.figures
     ]
     target = out or Path("reports") / opened.name
@@ -172,7 +172,7 @@ def study_estimate(
     registry, folder = load_registry(plugin), cache_folder(cache)
     opened = _open(study, figure, registry, folder)
     console = make_console()
-    left = [cell for cell in _cells(opened, registry, leaderboards, device, engine) if cell.result is None]
+    left = [cell for cell in _cells(opened, registry, leaderboards, folder, device, engine) if cell.result is None]
     found = estimate_study(left, registry, folder, ConsoleProgress(console), seconds=seconds, processes=processes)
     console.print(found.table(), highlight=False)
     console.print(found.summary(), highlight=False, soft_wrap=True)
@@ -190,13 +190,18 @@ def _open(path: Path, figures: Sequence[str] | None, registry: PluginRegistry, c
 
 
 def _cells(
-    study: Study, registry: PluginRegistry, leaderboards: Path, device: str = "auto", engine: str = "native"
+    study: Study,
+    registry: PluginRegistry,
+    leaderboards: Path,
+    cache: Path,
+    device: str = "auto",
+    engine: str = "native",
 ) -> list[CellResult]:
     from nubench.studies.collected import Collection
     from nubench.studies.grid_of_study import all_requests
 
     requests: list[Request] = all_requests(study, registry, device, engine)
-    return Collection(leaderboards, registry).cells(requests, study.all_seeds)
+    return Collection(leaderboards, registry, cache).cells(requests, study.all_seeds)
 
 
 def _word(cell: CellResult, states: Mapping[tuple[object, ...], str]) -> str:

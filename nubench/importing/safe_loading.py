@@ -7,7 +7,7 @@ import re
 import stat
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -40,6 +40,7 @@ def load_arrays(path: Path) -> Arrays:
     _check_size(path)
     if path.suffix == NUMPY_ENDING:
         return _load_numpy(path)
+    _check_records(path)
     return _load_torch(path)
 
 
@@ -90,16 +91,23 @@ def _check_members(packed: zipfile.ZipFile) -> None:
     """Refuse arrays that claim more numbers than are stored, before memory is asked for.
 
     Raises:
-        ValueError: when one does, or all together are too large.
+        ValueError: when one does, all together are too large, or one is packed in a way that NumPy does not write.
     """
     members = packed.infolist()
-    if (size := sum(member.file_size for member in members)) > MOST_BYTES:
-        raise ValueError(f"its arrays take {size:,} bytes unpacked; at most {MOST_BYTES:,} are read")
+    _check_total(members)
     for member in members:
+        # Python unpacks the others without a limit on what comes out at once.
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(f"{member.filename} is neither stored nor deflated")
         with packed.open(member) as content:
             claimed = _claimed_bytes(content)
         if claimed > member.file_size:
             raise ValueError(f"{member.filename} claims {claimed:,} bytes; {member.file_size:,} are stored")
+
+
+def _check_total(members: Iterable[zipfile.ZipInfo]) -> None:
+    if (size := sum(member.file_size for member in members)) > MOST_BYTES:
+        raise ValueError(f"its arrays take {size:,} bytes unpacked; at most {MOST_BYTES:,} are read")
 
 
 def _claimed_bytes(content: IO[bytes]) -> int:
@@ -110,6 +118,26 @@ def _claimed_bytes(content: IO[bytes]) -> int:
     read = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(content)
     return math.prod(shape) * dtype.itemsize
+
+
+def _check_records(path: Path) -> None:
+    """Refuse a torch file whose records are packed: torch writes none, and unpacks them whole before it looks at them.
+
+    Raises:
+        DataError: when one is, all together are too large, or it begins like a zip archive and is none.
+    """
+    with path.open("rb") as file:
+        if file.read(4) != b"PK\3\4":
+            return  # An older format, which packs nothing.
+    try:
+        with zipfile.ZipFile(path) as packed:
+            members = packed.infolist()
+            _check_total(members)
+            for member in members:
+                if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size:
+                    raise ValueError(f"its record {member.filename} is compressed")
+    except Exception as error:  # what the reader of zip meets
+        raise DataError(f"{path} is refused: it is no torch file of plain arrays: {error}") from error
 
 
 def _load_torch(path: Path) -> Arrays:

@@ -30,7 +30,7 @@ SECONDS_AN_OPERATION: Final = 2.47e-11
 EVENTS_A_SECOND: Final = 300
 #: On disk, measured on the 12,000 training events of the profile ``smoke`` of the LArTPC.
 BYTES_AN_EVENT: Final = 2_300
-BYTES_OF_DEPOSITS: Final = 30_500
+BYTES_OF_DEPOSITS: Final = 19_200
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,9 @@ The figures of memory were measured on 2026-11-22 with torch 2.13.0 on x86-64, a
 ``tiny`` on the LArTPC at ``smoke`` (12,000 events, 99 MB of voxels) had its peak at 1,017 MiB with 128 views a step and
 at 1,334 MiB with 256: 2.5 MiB a view above the libraries. Forwards and backwards alone took 0.91 MiB of a reference
 event for ``tiny``, 3.09 for ``small`` and 15.8 for ``paper``: about as the root of the operations, which are squares of
-the channels where memory is not.
+the channels where memory is not. A day later whole steps of 8 and 24 events of ``paper`` had their peaks at 1,126 and
+1,373 MiB: 15.4 a view, and weights of 479. The probe took 28.0 bytes a number of 60,000 embeddings of 256 and of 768
+numbers, by Newton's method.
 """
 
 from __future__ import annotations
@@ -37,11 +39,16 @@ VOXELS: Final = 516
 _TABLES_OF_A_VOXEL: Final = (12, 4)
 #: Bytes of an event: id, label, particle, offsets, and its place in the order in which it is shown.
 _BYTES_OF_AN_EVENT: Final = 100
-#: Bytes of a number of an embedding of training events: in the training, in batches and put together; in the
-#: evaluation, as it is and, while the probe is fitted, three times in double precision.
-_EMBEDDED_BYTES, _PROBE_BYTES = 8, 28
-#: Bytes of a weight: once in the finished training; while it runs, with the optimiser's two moments.
-_FINISHED_WEIGHT, _CHECKPOINT_WEIGHT = 4, 12
+#: Bytes of a number of an embedding: as it is; of training events in the training, in batches and put together; in the
+#: evaluation, as it is and, while the probe is fitted on the processor, three times in double precision.
+_NUMBER, _EMBEDDED_BYTES, _PROBE_BYTES = 4, 8, 28
+#: Bytes of a weight on disk: once in the finished training; while it runs, with the optimiser's two moments, in a
+#: checkpoint and in the one that takes its place.
+_FINISHED_WEIGHT, _CHECKPOINT_WEIGHT = 4, 24
+#: Bytes of a weight in memory: with its gradient and the two moments.
+_WEIGHT_IN_STEP: Final = 16
+#: Bytes of an event's id beside its embedding.
+_ID: Final = 8
 #: A result, and its bits of every test event, at most.
 _RESULT_BYTES: Final = 2_000_000
 
@@ -86,7 +93,7 @@ class Footprint:
         training: memory of the process that trains, or of all that share a training.
         evaluation: memory of the process that judges meanwhile.
         kept: of the disk, by predictions, embeddings and trainings.
-        meanwhile: of the disk, by what is handed over and by large tables, until the run ends.
+        meanwhile: of the disk, by what is handed over, by large tables and by checkpoints, until the run ends.
     """
 
     training: float
@@ -112,28 +119,36 @@ def footprint(volume: Volume) -> Footprint:
     view = (MEMORY_A_VIEW + MEMORY_A_ROOT * math.sqrt(v.operations / 1e6)) * v.voxels / VOXELS if v.operations else 0.0
     given = v.source_events + v.target_events
     shown = _in_memory(v.source_events, v.voxels) + _in_memory(v.target_events, v.voxels)
-    embeddings = (v.trainings * v.source_events + v.points * v.test_events) * v.embedding_size * 4
+    numbers, of_point = v.source_events * v.embedding_size, v.test_events * v.embedding_size * _NUMBER
+    embedded = v.trainings * v.source_events + v.points * v.test_events if v.embedding_size else 0
     of_test = v.points * v.test_events * (8 + 2 * 4 * v.classes)
     whole = v.voxels * sum(_TABLES_OF_A_VOXEL)
-    of_each = LIBRARIES_OF_TRAINING + shown + given * _BYTES_OF_AN_EVENT
+    of_each = LIBRARIES_OF_TRAINING + shown + given * _BYTES_OF_AN_EVENT + v.parameters * _WEIGHT_IN_STEP
     return Footprint(
-        training=v.devices * of_each + v.batch * view + v.source_events * v.embedding_size * _EMBEDDED_BYTES,
+        training=v.devices * of_each + v.batch * view + numbers * _EMBEDDED_BYTES,
         evaluation=LIBRARIES_OF_EVALUATION
         + shown
         + _in_memory(v.test_events, v.voxels)
-        + v.source_events * v.embedding_size * _PROBE_BYTES
+        # Those of all trainings are written together at the end.
+        + numbers * (_PROBE_BYTES + (v.trainings - 1) * _NUMBER)
+        + v.points * min(of_point, LARGE)
         + (given + v.points * v.test_events) * _BYTES_OF_AN_EVENT
         + 2 * of_test,
         kept=of_test
-        + embeddings
-        + v.parameters * (_FINISHED_WEIGHT * v.trainings + _CHECKPOINT_WEIGHT)
+        + embedded * (v.embedding_size * _NUMBER + _ID)
+        + v.parameters * _FINISHED_WEIGHT * v.trainings
         + _RESULT_BYTES,
-        meanwhile=(2 * given + v.test_events) * whole,
+        meanwhile=(2 * given + v.test_events) * whole + v.parameters * _CHECKPOINT_WEIGHT,
     )
 
 
-def volume_of(runner: Runner) -> Volume:
-    """What one seed of a runner holds and leaves; events of data that are not built count as the LArTPC's."""
+def volume_of(runner: Runner, devices: int = 1) -> Volume:
+    """What one seed of a runner holds and leaves; events of data that are not built count as the LArTPC's.
+
+    Args:
+        runner: what is run.
+        devices: that share its training, where a job has them and not this machine.
+    """
     method, points = runner.registered.thing, len(runner.points)
     sizes, classes = runner.card.sizes_of(runner.profile.name), len(runner.card.classes)
     sees_target = method.target_access != "none"
@@ -154,19 +169,20 @@ def volume_of(runner: Runner) -> Volume:
         operations=network[0],
         embedding_size=network[1],
         parameters=network[2],
-        devices=runner.devices,
+        devices=max(runner.devices, devices if method.uses_backbone else 1),
     )
 
 
-def largest(footprints: Iterable[Footprint]) -> float:
-    """Bytes of memory of the largest of runs that follow one another; 0 for none."""
-    return max((found.memory for found in footprints), default=0.0)
+def largest(footprints: Iterable[Footprint], at_once: int = 1) -> float:
+    """Bytes of memory of the largest of some runs, or of the largest that go on beside each other; 0 for none."""
+    return sum(sorted((found.memory for found in footprints), reverse=True)[:at_once])
 
 
-def disk_of(footprints: Iterable[Footprint]) -> float:
-    """Bytes of the disk at the most, for runs that follow one another."""
+def disk_of(footprints: Iterable[Footprint], at_once: int = 1) -> float:
+    """Bytes of the disk at the most: what all runs keep, and what the largest ``at_once`` have meanwhile."""
     found = list(footprints)
-    return sum(one.kept for one in found) + max((one.meanwhile for one in found), default=0.0)
+    meanwhile = sorted((one.meanwhile for one in found), reverse=True)[:at_once]
+    return sum(one.kept for one in found) + sum(meanwhile)
 
 
 def _in_memory(events: int, voxels: float) -> float:

@@ -107,18 +107,24 @@ def require_space(path: Path, size: int) -> None:
     its writers ask before every piece.
 
     Args:
-        path: the file.
+        path: the file, unfinished or not.
         size: bytes by which it is about to grow, before compression.
 
     Raises:
-        NubenchError: when less than that and a margin of 16 MB is free; the message names ``path``.
+        NubenchError: when less than that and a margin of 16 MB is free; the message names the file, by the name that it
+            has when it is finished.
     """
-    free = shutil.disk_usage(path.parent).free
-    if free < size + SPACE_MARGIN:
+    free, needed = shutil.disk_usage(path.parent).free, size + SPACE_MARGIN
+    if free < needed:
         raise NubenchError(
-            f"cannot write {path}: the disk is full ({free / 1e6:.0f} MB free, {(size + SPACE_MARGIN) / 1e6:.0f} MB "
-            "needed to go on); free some space and repeat the command"
+            f"cannot write {_finished(path)}: the disk is full ({free / 1e6:.0f} MB free, {needed / 1e6:.0f} MB needed "
+            "to go on); free some space and repeat the command"
         )
+
+
+def _finished(path: Path) -> Path:
+    """The path of a file whose unfinished one :func:`write_atomically` named."""
+    return path.with_name(path.name[1:].rsplit(".", 2)[0]) if path.suffix == PARTIAL_SUFFIX else path
 
 
 def sha256_of(path: Path) -> str:

@@ -1,6 +1,7 @@
 """Text from outside: read up to a size, parsed in bounded time, refused with a reason.
 
 A few kilobytes of JSON or TOML can keep a parser busy for hours or end it: nested brackets, keys of thousands of parts.
+Whoever checks what was parsed remembers about a kilobyte of each wrong value, so the number of values is bounded here.
 """
 
 from __future__ import annotations
@@ -9,12 +10,25 @@ import json
 import re
 import stat
 import tomllib
+from collections import Counter
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from nubench.errors import DataError
 from nubench.storage.files import explained_failures
+
+#: In one list or object: a manifest of a thousand shift points holds two thousand files.
+MOST_IN_ONE: Final = 10_000
+#: What a text has of the marks that part its values, of which there are hardly more than marks. A result at 40 points
+#: of 20 classes has 40,000.
+MOST_MARKS: Final = 200_000
+_JSON_MARKS: Final = ",[{"
+#: Each part of a key in TOML may be a table of its own.
+_TOML_MARKS: Final = ",[{=."
+
+#: Python writes no number of more than 4,300 digits, not even into a message; TOML may state one in hexadecimal digits.
+_MOST_BITS: Final = 14_000
 
 #: Python's parser of TOML takes a time that grows with the square of the parts of a key.
 _MOST_PARTS: Final = 20
@@ -55,43 +69,73 @@ def parsed_json(text: str) -> Any:
     """Parse JSON.
 
     Raises:
-        ValueError: when it is none, is nested too deeply, holds NaN or an infinity, or a key stands twice.
+        ValueError: when it is none, is nested too deeply, holds NaN or an infinity, a key stands twice, or it has more
+            values than any file of ours: 10,000 in one list or object, or 200,000 commas and brackets.
 
     Example:
         >>> parsed_json('{"a": [1, 2]}')
         {'a': [1, 2]}
     """
+    _refuse_many_marks(text, _JSON_MARKS)
     try:
-        return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
+        content = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+    _refuse_long(content)
+    return content
 
 
 def parsed_toml(text: str) -> dict[str, Any]:
     """Parse TOML.
 
     Raises:
-        ValueError: when it is none, is nested too deeply, or a key has more than 20 parts.
+        ValueError: when it is none, is nested too deeply, a key has more than 20 parts, or it has more values than any
+            file of ours: 10,000 in one list or table, or 200,000 commas, brackets, dots and equals signs.
 
     Example:
         >>> parsed_toml("a.b = 1")
         {'a': {'b': 1}}
     """
+    _refuse_many_marks(text, _TOML_MARKS)
     if found := _LONG_KEY.search(text):
         line = text.count("\n", 0, found.start()) + 1
         raise ValueError(f"line {line}: more than {_MOST_PARTS} words joined by dots are no key")
     try:
-        return tomllib.loads(text)
+        content = tomllib.loads(text)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+    _refuse_long(content)
+    return content
+
+
+def _refuse_many_marks(text: str, marks: str) -> None:
+    found = sum(map(text.count, marks))
+    if found > MOST_MARKS:
+        raise ValueError(
+            f"it has {found:,} of the marks {' '.join(marks)}, so about as many values; at most {MOST_MARKS:,} are read"
+        )
+
+
+def _refuse_long(content: Any) -> None:
+    """Refuse long lists, tables and numbers, wherever they stand."""
+    waiting = [content]
+    while waiting:
+        inner = waiting.pop()
+        if isinstance(inner, dict | list):
+            if len(inner) > MOST_IN_ONE:
+                kind = "list" if isinstance(inner, list) else "table"
+                raise ValueError(f"it has a {kind} of {len(inner):,} values; at most {MOST_IN_ONE:,} are read")
+            waiting.extend(inner if isinstance(inner, list) else inner.values())
+        elif isinstance(inner, int) and inner.bit_length() > _MOST_BITS:
+            raise ValueError(f"it has a whole number of {inner.bit_length():,} bits")
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     # Readers disagree on which of two equal keys counts: a person would see one value, and the board show another.
     content = dict(pairs)
     if len(content) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} stands twice")
+        times = Counter(name for name, _ in pairs)
+        raise ValueError(f"the key {next(name for name, found in times.items() if found > 1)!r} stands twice")
     return content
 
 

@@ -45,14 +45,12 @@ class DataRates:
         deposit_seconds: of Geant4; 0 for an imported data set.
         response_seconds: of the detector's response, with reading and writing.
         deposit_bytes, event_bytes: on disk.
-        memory_bytes: of an event in memory.
     """
 
     deposit_seconds: float
     response_seconds: float
     deposit_bytes: float
     event_bytes: float
-    memory_bytes: float
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ def measure_data(
         point = card.shifts[0].all_points(card.nominal)[0]
         events = dataset.load("train", card.shifts[0].name, point).events
         file = dataset.directory / dataset.file_of("train", NOMINAL, NOMINAL)
-        return DataRates(0.0, 0.0, 0.0, file.stat().st_size / len(events), _memory_of(events)), events
+        return DataRates(0.0, 0.0, 0.0, file.stat().st_size / len(events)), events
     small = card.model_copy(update={"sizes": {profile: Sizes(train=_MORE, val=_FEW, adapt=1, test=1)}})
     shift, progress = small.shifts[0], SilentProgress()
     point = shift.all_points(small.nominal)[0]
@@ -114,7 +112,6 @@ def measure_data(
         response_seconds=per_event(seconds["val"][1], seconds["train"][1]),
         deposit_bytes=per_event(sizes["val"][0], sizes["train"][0]),
         event_bytes=per_event(sizes["val"][1], sizes["train"][1]),
-        memory_bytes=_memory_of(events),
     )
     return rates, events
 
@@ -190,7 +187,3 @@ def _seconds_of(work: Callable[[int], None], seconds: float, on_gpu: bool) -> fl
             torch.cuda.synchronize()
         taken.append(time.perf_counter() - start)
     return min(taken)
-
-
-def _memory_of(events: Events) -> float:
-    return (events.coords.nbytes + events.features.nbytes) / max(len(events), 1)

@@ -6,25 +6,20 @@ import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import psutil
 
 from nubench.plugins.registry import PluginRegistry
 from nubench.progress import Progress, SilentProgress
 from nubench.runs.estimates import DataToBuild, data_to_build, work_of
+from nubench.runs.footprint import Footprint, disk_of, footprint, largest, volume_of
 from nubench.runs.runner import Runner
 from nubench.studies.calibration import DataRates, NetworkRates, measure_data, measure_network, seconds_to_start
 from nubench.studies.collected import CellResult
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-#: Bytes of a weight on disk: once in the finished training; and while it runs, with the optimiser's two moments.
-_FINISHED_WEIGHT: Final = 4
-_CHECKPOINT_WEIGHT: Final = 12
-#: Predictions and result of a run, at most.
-_BYTES_OF_A_RUN: Final = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -53,7 +48,7 @@ class StudyEstimate:
         groups: by method and shift.
         device: that was measured.
         data_seconds: to build what data are missing, on this machine.
-        disk_bytes: for data, trainings and results.
+        disk_bytes: at the most, for data, what the cells leave, and what the largest has meanwhile.
         free_bytes: on the disk of the cache.
         memory_bytes: of the largest cell, both of its processes together.
         total_memory_bytes: of this machine.
@@ -140,15 +135,13 @@ def estimate_study(
             )
     groups: dict[tuple[str, str], list[float | None]] = {}
     trainings: dict[tuple[str, str], int] = {}
-    stored = 0.0
+    footprints: dict[str, Footprint] = {key: footprint(volume_of(runner)) for key, runner in runners.items()}
     for cell in cells:
         runner = runners[_key(cell)]
         work, key = work_of(runner), (cell.request.method, cell.request.shift)
         rates = networks.get((runner.card.name, runner.backbone.name)) if work.backbone else None
         groups.setdefault(key, []).append(_seconds_of(runner, rates, start_seconds))
         trainings[key] = trainings.get(key, 0) + work.trainings
-        weights = rates.parameters * (_FINISHED_WEIGHT * work.trainings + _CHECKPOINT_WEIGHT) if rates else 0
-        stored += weights + _BYTES_OF_A_RUN
     to_build = {name: data_to_build(r for r in runners.values() if r.card.name == name) for name in data}
     return StudyEstimate(
         groups=tuple(
@@ -157,9 +150,10 @@ def estimate_study(
         ),
         device=_device_name(runners.values()),
         data_seconds=sum(_data_seconds(to_build[name], rates) for name, rates in data.items()),
-        disk_bytes=stored + sum(_data_bytes(to_build[name], rates) for name, rates in data.items()),
+        disk_bytes=disk_of(footprints[_key(cell)] for cell in cells)
+        + sum(_data_bytes(to_build[name], rates) for name, rates in data.items()),
         free_bytes=shutil.disk_usage(cache).free,
-        memory_bytes=max((_memory_of(runner, data[runner.card.name]) for runner in runners.values()), default=0.0),
+        memory_bytes=largest(footprints.values()),
         total_memory_bytes=psutil.virtual_memory().total,
         device_bytes=_device_bytes(runners.values(), networks),
     )
@@ -190,13 +184,6 @@ def _data_seconds(data: DataToBuild, rates: DataRates) -> float:
 
 def _data_bytes(data: DataToBuild, rates: DataRates) -> float:
     return data.deposits * rates.deposit_bytes + data.events * rates.event_bytes
-
-
-def _memory_of(runner: Runner, rates: DataRates) -> float:
-    """Both processes hold the source events; the evaluation those of one point, too. And both hold the libraries."""
-    sizes, classes = runner.card.sizes_of(runner.profile.name), len(runner.card.classes)
-    events = classes * (2 * (sizes.train + sizes.val) + 2 * max(sizes.adapt, sizes.test))
-    return events * rates.memory_bytes + 2 * float(psutil.Process().memory_info().rss)
 
 
 def _device_bytes(runners: Iterable[Runner], networks: dict[tuple[str, str], NetworkRates]) -> float | None:

@@ -4,8 +4,11 @@ Run as a program: ``PYTHONPATH=tests python tests/robustness/killing.py FOLDER -
 The program imports everything once and forks for each attempt, so that an attempt does not begin with seconds of
 imports; a sealed training is a program of its own all the same. An attempt is a process group, and all of it is killed.
 
-A *round* starts with an empty cache: attempts follow each other, each killed after a time that is uniform in the
-duration of the undisturbed commands, until one ends by itself. Checkpoints are written after every step.
+A *round* starts with an empty cache: attempts follow each other, each killed, until one ends by itself. Where a phase
+was hit too seldom and is still to come, an attempt is killed in it: after its first sign, at a time that is uniform in
+what it took undisturbed. Otherwise the time is uniform in the duration of the whole. So every phase is hit, though some
+take milliseconds; one that was over before the signal came is aimed at again, some kills beyond those that were asked
+for if need be. Checkpoints are written after every step.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +44,19 @@ from nubench.training.acceleration import make_fabric
 
 INTERRUPTED = 130
 LAST_LINE = "nubench: interrupted; the same command goes on from here"
+
+#: What a command does, in this order, by what is finished meanwhile; see :func:`stage`.
+PHASES = {
+    "build": ("began", "building"),
+    "train": ("built", "training"),
+    "evaluate": ("trained", "predicted"),
+    "submit": ("scored", "submitted"),
+}
+
+#: One kill in so many, at least, is in each phase.
+AIMED = 8
+#: So many more, where one is still without.
+FURTHER = 8
 
 #: What differs between two runs of the same: when, how long, how much.
 UNLIKE = ("created", "cost")
@@ -77,14 +94,31 @@ class Trial:
 
     def __init__(self, folder: Path, *, sealed: bool) -> None:
         self.folder, self.log, self.commands = folder, folder / "log.txt", _commands(sealed=sealed)
-        durations = []
         # The first one also fills the caches of the system.
-        for place in (folder / "first", folder / "whole"):
-            start = time.monotonic()
-            if (code := self.start(place, self.log).wait()) != 0:
-                raise SystemExit(f"the undisturbed run ended with {code}:\n{self.log.read_text()}")
-            durations.append(time.monotonic() - start)
-        self.duration, self.expected = min(durations), fingerprint(folder / "whole")
+        timed = [self._undisturbed(place) for place in (folder / "first", folder / "whole")]
+        self.duration, self.lengths = min(timed, key=lambda one: one[0])
+        self.expected = fingerprint(folder / "whole")
+
+    def _undisturbed(self, place: Path) -> tuple[float, dict[str, float]]:
+        """Seconds that the commands take, and those of each phase."""
+        first: dict[str, float] = {}
+
+        def look() -> bool:
+            first.setdefault(phase(place), time.monotonic())
+            return False
+
+        start = time.monotonic()
+        if (code := self.start(place, self.log).wait(begun=look)) != 0:
+            raise SystemExit(f"the undisturbed run ended with {code}:\n{self.log.read_text()}")
+        end = time.monotonic()
+        # One that no look saw takes next to nothing.
+        begins = {name: first.get(name) for name in PHASES}
+        known = [*(moment for moment in begins.values() if moment is not None), end]
+        lengths = {
+            name: 0.0 if moment is None else min(later for later in known if later > moment) - moment
+            for name, moment in begins.items()
+        }
+        return end - start, lengths
 
     def start(self, place: Path, log: Path) -> Attempt:
         """Start the commands with a cache and boards in a folder."""
@@ -94,19 +128,37 @@ class Trial:
         """Kill so many attempts in rounds.
 
         Returns:
-            ``duration`` of the undisturbed commands in seconds, ``kills``, ``rounds``, the ``stages`` that were reached
-            when it was killed and how often, and ``differences`` from the undisturbed run, which should be none.
+            ``duration`` of the undisturbed commands in seconds, ``kills``, ``rounds``, the ``phases`` in which it was
+            killed and how often, the ``stages`` that were reached then, and ``differences`` from the undisturbed run,
+            which should be none.
         """
         draw, done, rounds = random.Random(seed), 0, 0
         differences: list[str] = []
         stages: Counter[str] = Counter()
-        while done < kills:
+        phases, missed = Counter(dict.fromkeys(PHASES, 0)), Counter[str]()
+
+        def is_done() -> bool:
+            unhit = kills >= len(PHASES) and not all(phases.values())
+            return done >= kills + (FURTHER if unhit else 0)
+
+        while not is_done():
             rounds += 1
             place = self.folder / f"round{rounds}"
             while True:
+                lacking = [name for name in PHASES if phases[name] < max(1, kills // AIMED)]
+                aim = next((name for name in lacking if not _reached(place, name)), None)
                 attempt = self.start(place, self.log)
-                # The last round ends undisturbed, so that the number of kills is what was asked for.
-                code = attempt.wait(draw.uniform(0, self.duration) if done < kills else None, number)
+                if is_done() or (lacking and aim is None):
+                    # The last round ends undisturbed, so that the number of kills is what was asked for; and one in
+                    # which nothing that is lacking is still to come.
+                    code = attempt.wait()
+                elif aim is not None:
+                    # What was missed may take less time than it did undisturbed.
+                    moment = draw.uniform(0, self.lengths[aim] / (1 + missed[aim]))
+                    code = attempt.wait(moment, number, begun=partial(_reached, place, aim))
+                    missed[aim] += phase(place) != aim
+                else:
+                    code = attempt.wait(draw.uniform(0, self.duration), number)
                 said = self.log.read_text()
                 if number == signal.SIGINT and code == INTERRUPTED:
                     if said.strip().splitlines()[-1:] != [LAST_LINE] or "Traceback" in said:
@@ -115,11 +167,12 @@ class Trial:
                     break
                 done += 1
                 stages[stage(place)] += 1
+                phases[phase(place)] += 1
             if code != 0:
                 differences.append(f"round {rounds}: exit code {code}: {said[-2000:]}")
             differences += [f"round {rounds}: {found}" for found in self.differences(place)]
             shutil.rmtree(place, ignore_errors=True)
-        found = {"kills": done, "rounds": rounds, "stages": stages, "differences": differences}
+        found = {"kills": done, "rounds": rounds, "phases": phases, "stages": stages, "differences": differences}
         return {"duration": self.duration, **found}
 
     def pairs(self, count: int) -> dict[str, Any]:
@@ -177,16 +230,29 @@ class Attempt:
         os.close(output)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
-    def wait(self, seconds: float | None = None, number: signal.Signals = signal.SIGKILL) -> int:
-        """Wait for the end, or send a signal to the group after some seconds; return the exit code."""
-        end = None if seconds is None else time.monotonic() + seconds
+    def wait(
+        self,
+        seconds: float | None = None,
+        number: signal.Signals = signal.SIGKILL,
+        begun: Callable[[], bool] | None = None,
+    ) -> int:
+        """Wait for the end, or send a signal to the group; return the exit code.
+
+        Args:
+            seconds: after which the signal is sent; None for never.
+            number: of the signal.
+            begun: asked again and again; the seconds count from the first time that it says yes.
+        """
+        end = None if seconds is None or begun else time.monotonic() + seconds
         while (ended := os.waitpid(self._child, os.WNOHANG)) == (0, 0):
+            if begun is not None and end is None and begun() and seconds is not None:
+                end = time.monotonic() + seconds
             if end is not None and time.monotonic() > end:
                 # What a terminal sends on Ctrl-C goes to the group as well.
                 os.killpg(self._child, number)
                 ended = os.waitpid(self._child, 0)
                 break
-            time.sleep(0.005)
+            time.sleep(0.001 if begun else 0.005)
         return os.waitstatus_to_exitcode(ended[1])
 
 
@@ -227,6 +293,17 @@ def stage(place: Path) -> str:
         if any(place.glob(pattern)):
             return name
     return "began" if cache.exists() else "nothing"
+
+
+def phase(place: Path) -> str:
+    """What it was about when it was killed; what comes before all signs counts as building."""
+    found = stage(place)
+    return next((name for name, stages in PHASES.items() if found in stages), "build")
+
+
+def _reached(place: Path, aim: str) -> bool:
+    order = list(PHASES)
+    return stage(place) != "nothing" and order.index(phase(place)) >= order.index(aim)
 
 
 def fingerprint(place: Path) -> dict[str, Any]:

@@ -128,12 +128,12 @@ def test_a_disk_that_is_too_small_is_found_before_anything_runs() -> None:
     takes = Footprint(training=7e8, evaluation=6e8, kept=2e7, meanwhile=3e8)
     outlook = Outlook([Planned(cell)], states_to_run(), [Estimate(60.0, "rate")], data, [takes], 10**8, 2 * 10**9)
     assert outlook.size == data.size + takes.kept + takes.meanwhile
-    with pytest.raises(NubenchError, match=r"0\.1 GB free; about 0\.7 GB are needed"):
-        outlook.check_space()
-    replace(outlook, free=10**9).check_space()
+    with pytest.raises(NubenchError, match=r"the disk of the cache there has 100 MB free; about 581 MB are needed"):
+        outlook.check_space(Path("there"))
+    replace(outlook, free=10**9).check_space(Path("there"))
     assert "memory: about 1.3 GB, 2.0 GB are free" in outlook.summary()
     assert "not be enough" not in outlook.summary()
     assert "this may not be enough" in replace(outlook, free_memory=10**9).summary()
-    replace(outlook, states=states_to_run(retry_failed=True)).check_space()
+    replace(outlook, states=states_to_run(retry_failed=True)).check_space(Path("there"))
     assert "about 1.0 min for those whose like is known" in outlook.summary()
     assert "30,000 events and the deposits of 10,000" in outlook.summary()

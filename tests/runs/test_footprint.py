@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from nubench.backbone_designs import preset_designs
+from nubench.cli.planning import Outlook
 from nubench.containers import LabelledEvents
 from nubench.plugins.discovery import load_plugins
 from nubench.progress import SilentProgress
 from nubench.results.files import SUBMISSIONS, load_results
-from nubench.runs.estimates import operations_of
+from nubench.runs.estimates import DataToBuild, operations_of
 from nubench.runs.footprint import Volume, disk_of, footprint, largest, volume_of
 from nubench.runs.request import Request
 from nubench.runs.runner import Runner
@@ -89,11 +90,40 @@ def test_a_larger_batch_and_network_take_more_and_no_network_takes_less() -> Non
     assert footprint(without).kept < footprint(SMOKE).kept
 
 
+@pytest.mark.parametrize(("views", "peak"), [(8, 1_126), (24, 1_373)])
+def test_the_network_of_the_paper_takes_what_its_steps_took(views: int, peak: float) -> None:
+    """Peaks in MiB of a process that did nothing else; there were no events but those of the step."""
+    alone = Volume(0, 0, 0, 1, 1, 5, batch=views, operations=2.264e9, embedding_size=768, parameters=31_362_048)
+    assert peak < footprint(alone).training / 2**20 < 1.2 * peak
+
+
+def test_embeddings_are_held_until_all_trainings_are_done_and_a_checkpoint_goes_with_its_training() -> None:
+    once = replace(SMOKE, source_events=400_000, embedding_size=768, parameters=31_000_000)
+    for_each = replace(once, trainings=once.points)
+    rows = (once.points - 1) * 400_000 * 768 * 4
+    assert footprint(for_each).evaluation - footprint(once).evaluation == rows
+    kept = footprint(for_each).kept - footprint(once).kept
+    assert kept == rows + (once.points - 1) * (400_000 * 8 + 31_000_000 * 4)
+    assert footprint(for_each).meanwhile == footprint(once).meanwhile
+    assert footprint(once).meanwhile - footprint(replace(once, parameters=0)).meanwhile == 31_000_000 * 24
+
+
 def test_runs_follow_one_another_and_leave_what_they_keep() -> None:
     one, other = footprint(SMOKE), footprint(replace(SMOKE, batch=256, test_events=3_000))
     assert largest([one, other]) == other.memory
     assert disk_of([one, other]) == one.kept + other.kept + other.meanwhile
     assert (largest([]), disk_of([])) == (0.0, 0.0)
+
+
+def test_runs_beside_each_other_hold_what_each_holds() -> None:
+    one, other = footprint(SMOKE), footprint(replace(SMOKE, batch=256, test_events=3_000))
+    assert largest([one, other, one], 2) == other.memory + one.memory
+    assert disk_of([one, other, one], 2) == 2 * one.kept + other.kept + other.meanwhile + one.meanwhile
+    outlook = Outlook((), frozenset(), (), DataToBuild(0, 0), [one] * 8, 10**12, 10**12, 8)
+    assert outlook.memory == pytest.approx(8 * one.memory)
+    assert outlook.size == pytest.approx(8 * (one.kept + one.meanwhile))
+    # No more than there are.
+    assert replace(outlook, footprints=[one, one]).memory == pytest.approx(2 * one.memory)
 
 
 def test_the_volume_of_a_run_is_that_of_its_card_and_its_files(
@@ -113,6 +143,8 @@ def test_the_volume_of_a_run_is_that_of_its_card_and_its_files(
     assert found.embedding_size == 128
     seeing = Runner(Request("dann", "gains", dataset="drawn", device="cpu"), registry, tmp_path, SilentProgress(), 1)
     assert (volume_of(seeing).trainings, volume_of(seeing).target_events) == (3, 15)
+    assert (volume_of(seeing).devices, volume_of(seeing, devices=4).devices) == (1, 4)
     nothing = Runner(Request("summary-features", "throws"), registry, tmp_path / "empty", SilentProgress(), 1)
+    assert volume_of(nothing, devices=4).devices == 1
     assert volume_of(nothing).voxels == 516
     assert volume_of(nothing).parameters == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from typer.testing import CliRunner
@@ -25,6 +26,16 @@ def test_what_is_left_is_shown_and_nothing_is_run(tmp_path: Path) -> None:
     planned = _study("run", tmp_path, "--dry-run")
     assert "4 cells: 4 to run" in planned
     assert not (tmp_path / "cache" / "results").exists()
+
+
+def test_a_dry_run_says_the_memory_of_the_runs_that_go_on_at_once(tmp_path: Path) -> None:
+    def memory(*more: str) -> float:
+        found = re.search(r"memory: about ([0-9.]+) GB", _study("run", tmp_path, "--dry-run", *more))
+        assert found is not None
+        return float(found[1])
+
+    assert "GB for 3 runs at once" in _study("run", tmp_path, "--dry-run", "--launcher", "local", "--jobs", "3")
+    assert memory("--launcher", "local", "--jobs", "3") > 2 * memory()
 
 
 def test_a_report_is_written_before_anything_is_there(tmp_path: Path) -> None:
