@@ -150,9 +150,13 @@ def write_result(result: Result, path: Path) -> None:
     Raises:
         NubenchError: when it cannot be written; see :func:`nubench.storage.files.write_atomically`.
     """
+    write_atomically(path, result_text(result).encode())
+
+
+def result_text(result: Result) -> str:
+    """A result as a file holds it: JSON with its checksum."""
     content = with_checksum(result.model_dump(mode="json"))
-    text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
-    write_atomically(path, f"{text}\n".encode())
+    return json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def read_result(path: Path) -> Result:

@@ -17,7 +17,8 @@ from nubench.leaderboard.charts import Chart, printable
 from nubench.leaderboard.columns import Column
 from nubench.leaderboard.site import contexts, methods, paths
 from nubench.leaderboard.site.paths import relative
-from nubench.leaderboard.site.submission import result_text, submission_context
+from nubench.leaderboard.site.submission import submission_context
+from nubench.results.files import result_text
 from nubench.results.schema import Result
 
 # Scripts and pictures come from the site's own folder alone; nothing is fetched, framed, sent or evaluated. Styles set

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Any
@@ -23,7 +22,6 @@ from nubench.leaderboard.site.views import (
 )
 from nubench.results.schema import PointResult, Result
 from nubench.results.scores import Scores
-from nubench.storage.checked_json import with_checksum
 
 
 def submission_context(result: Result, board: Board, page: PurePosixPath) -> dict[str, Any]:
@@ -64,12 +62,6 @@ def submission_context(result: Result, board: Board, page: PurePosixPath) -> dic
         "fixed": facts.fixed_parameter_facts(result.points),
         "digests": facts.digest_facts(result),
     }
-
-
-def result_text(result: Result) -> str:
-    """The result as a result file holds it."""
-    content = with_checksum(result.model_dump(mode="json"))
-    return json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def _metrics(result: Result) -> TableView:
