@@ -56,6 +56,8 @@ def _cheap(line: str) -> list[str]:
     arguments = [PLACEHOLDERS.get(word, word) for word in shlex.split(line)[1:]]
     if arguments[0] == "run" and "--dry-run" not in arguments:
         arguments.append("--dry-run" if {"standard", "paper"} & set(arguments) else "--no-sealed")
+    if arguments == ["submit", "--all"]:
+        arguments.append("--unsealed")
     return arguments
 
 

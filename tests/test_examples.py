@@ -130,7 +130,7 @@ def test_a_run_with_all_three(environment: Environment, tmp_path: Path) -> None:
         "--set", "views=128", "--set", "batch_size=16", "--leaderboards", leaderboards,
     )  # fmt: skip
 
-    (file,) = leaderboards.rglob("*seed0*.json")
+    (file,) = (leaderboards / "submissions").rglob("*seed0*.json")
     result = json.loads(file.read_text())
     assert [point["parameters"]["gang"] for point in result["points"]] == [1.0, 2.0, 3.0, 4.0]
     assert result["method"]["distribution"] == "nubench-vicreg"

@@ -10,6 +10,9 @@ from typing import Final, Literal
 COLOURS: Final = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#949494", "#56b4e9")
 #: Beyond the colours, marks tell series apart: names of plotly, then of matplotlib.
 SYMBOLS: Final = (("circle", "o"), ("square", "s"), ("diamond", "D"), ("triangle-up", "^"), ("x", "X"), ("star", "*"))
+#: Beyond the colours, fillings tell bars apart: names of plotly, then of matplotlib. Strokes are of rows not ranked.
+FILLINGS: Final = (("", ""), (".", "..."), ("-", "---"), ("x", "xxx"))
+STROKES: Final = ("/", "///")
 
 Kind = Literal["bars", "marks", "lines", "joins"]
 Errors = tuple[tuple[float, float], ...]
@@ -50,6 +53,11 @@ class Series:
     def symbol(self) -> tuple[str, str]:
         """Its mark as plotly and as matplotlib call it."""
         return SYMBOLS[self.number // len(COLOURS) % len(SYMBOLS)]
+
+    @property
+    def filling(self) -> tuple[str, str]:
+        """What its bars are filled with, as plotly and as matplotlib call it."""
+        return STROKES if self.apart else FILLINGS[self.number // len(COLOURS) % len(FILLINGS)]
 
 
 @dataclass(frozen=True)

@@ -140,11 +140,9 @@ def _draw_bars(axes: Axes, one: Series, place: int, together: int) -> None:
 
 
 def _bar_look(one: Series) -> dict[str, Any]:
-    # Colours repeat; hatching tells those apart, and the rows that are not ranked.
-    repeated = one.symbol[0] != "circle"
     return {
         "facecolor": one.colour,
-        "hatch": "///" if one.apart else "..." if repeated else "",
+        "hatch": one.filling[1],
         "edgecolor": "white",
         "linewidth": 0.3,
     }

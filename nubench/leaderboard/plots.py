@@ -54,8 +54,8 @@ def accuracy_chart(board: Board) -> Chart:
         name="figure",
         title=f"Accuracy at every point, and its change from {source}",
         caption=f"Bars are means over seeds, error bars their standard deviation. Below: accuracy minus that at "
-        f"{source}, in percentage points. Rows with oblique hatching are not ranked; dots only tell rows of one colour "
-        "apart.",
+        f"{source}, in percentage points. Rows with oblique hatching are not ranked; other patterns only tell "
+        "rows of one colour apart.",
         panels=(
             Panel(
                 title="",

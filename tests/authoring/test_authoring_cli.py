@@ -37,7 +37,7 @@ def test_new_check_and_run_without_a_change(tmp_path: Path, tiny_plugin: Path) -
         "run", *plugins, "--method", "my-method", "--dataset", "tiny", "--shift", "throws", *small,
     )  # fmt: skip
     assert run.exit_code == 0, run.stderr
-    assert len(list((tmp_path / "leaderboards").rglob("*.json"))) == 1
+    assert len(list((tmp_path / "leaderboards" / "submissions").rglob("*.json"))) == 1
 
 
 @pytest.mark.slow

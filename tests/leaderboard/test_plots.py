@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from board_examples import LEVELS, crosstalk_result, example_results, hostile_results
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from nubench.errors import PluginError
 from nubench.leaderboard.boards import boards_of
-from nubench.leaderboard.charts import log_range
+from nubench.leaderboard.charts import Series, log_range
 from nubench.leaderboard.columns import Column, cell, cells, per_cent, ranking_columns
 from nubench.leaderboard.displacements import on_one_line
 from nubench.leaderboard.latex import escape, latex_table
@@ -260,3 +261,9 @@ def test_hostile_text_is_no_command_of_latex() -> None:
     table = latex_table(board)
     assert "\\frac" not in table.replace("\\textbackslash{}", "")
     assert all(not line.startswith("[") for line in table.splitlines())
+
+
+def test_no_two_of_thirty_ranked_rows_have_the_same_bars_or_marks() -> None:
+    rows = [Series(f"row {number}", (), (), number, "bars") for number in range(30)]
+    assert len({(one.colour, one.filling) for one in rows}) == len({(one.colour, one.symbol) for one in rows}) == 30
+    assert not {one.filling for one in rows} & {replace(rows[0], apart=True).filling}

@@ -17,7 +17,7 @@ _BAR_PIXELS: Final = 6
 #: Room for ticks and a title of two lines: panels above each other begin and end at the same places.
 _STACKED_SIDES: Final = {"l": 80, "r": 16}
 #: What the page calls the fillings of plotly.
-_BAR_LOOKS: Final = {"": "", ".": "dots", "/": "strokes"}
+_BAR_LOOKS: Final = {"": "", ".": "dots", "-": "stripes", "x": "crosses", "/": "strokes"}
 _OVERLAY: Final = {"fillmode": "overlay", "fgcolor": "#ffffff", "size": 6}
 
 
@@ -39,13 +39,8 @@ def plotly_chart(chart: Chart) -> dict[str, Any]:
 
 def _legend_entry(one: Series) -> dict[str, Any]:
     name = f"{one.name} (not ranked)" if one.apart else one.name
-    look = f"bar {_BAR_LOOKS[_pattern(one)]}" if one.kind == "bars" else one.symbol[0] + " hollow" * one.apart
+    look = f"bar {_BAR_LOOKS[one.filling[0]]}" if one.kind == "bars" else one.symbol[0] + " hollow" * one.apart
     return {"name": name, "colour": one.colour, "look": look.strip(), "number": one.number}
-
-
-def _pattern(one: Series) -> str:
-    """What a bar is filled with: colours repeat; dots tell those apart, and strokes the rows that are not ranked."""
-    return "/" if one.apart else "" if one.symbol[0] == "circle" else "."
 
 
 def _panel(panel: Panel, stacked: bool) -> dict[str, Any]:
@@ -141,7 +136,7 @@ def _trace(one: Series, panel: Panel) -> dict[str, Any]:
     if one.notes:
         trace["text"] = [_escape(note) for note in one.notes]
     if one.kind == "bars":
-        trace |= {"type": "bar", "marker": {"color": one.colour, "pattern": {"shape": _pattern(one)} | _OVERLAY}}
+        trace |= {"type": "bar", "marker": {"color": one.colour, "pattern": {"shape": one.filling[0]} | _OVERLAY}}
         return trace | {"hovertemplate": "%{x}: %{y:.1f}<extra>%{fullData.name}</extra>"}
     symbol = f"{one.symbol[0]}-open" if one.apart else one.symbol[0]
     trace |= {"type": "scatter", "mode": "lines+markers" if one.kind == "lines" else "markers"}
