@@ -18,6 +18,9 @@ _BARS_WIDTH: Final = (6.0, 24.0)
 _PANEL_INCHES: Final = (4.8, 4.2)
 _ROW_INCHES: Final = 0.42
 _MOST_IN_A_ROW: Final = 3
+#: An entry of the legend, and a further line of its text.
+_ENTRY_INCHES: Final = 0.25
+_LINE_INCHES: Final = 0.15
 _LABEL_WIDTH: Final = 28
 _GREY: Final = "0.35"
 
@@ -53,7 +56,7 @@ def _figure(chart: Chart, subtitle: str) -> Figure:
     has_legend = not any(panel.ticks_y for panel in chart.panels)
     legend_width = 0.075 * max((len(line) for label in labels for line in label.splitlines()), default=0) + 0.9
     width, height = _size(chart, rows, columns)
-    figure = new_figure(width + legend_width * has_legend, height)
+    figure = new_figure(width + legend_width * has_legend, max(height, _legend_height(chart) * has_legend))
     grid = figure.subplots(
         rows,
         columns,
@@ -82,6 +85,13 @@ def _size(chart: Chart, rows: int, columns: int) -> tuple[float, float]:
     if chart.panels[0].ticks_y:
         return 8.0, 1.6 + _ROW_INCHES * len(chart.panels[0].ticks_y)
     return columns * _PANEL_INCHES[0], rows * _PANEL_INCHES[1]
+
+
+def _legend_height(chart: Chart) -> float:
+    """Inches that the entries of the legend take, one below the other."""
+    handles = _legend_handles(chart)
+    further_lines = sum(handle.get_label().count("\n") for handle in handles)
+    return 0.3 + _ENTRY_INCHES * len(handles) + _LINE_INCHES * further_lines
 
 
 def _draw_panel(axes: Axes, panel: Panel, width: float, is_lowest: bool) -> None:

@@ -10,11 +10,13 @@ from board_examples import LEVELS, crosstalk_result, example_results, hostile_re
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nubench.display.rendering import style
 from nubench.errors import PluginError
 from nubench.leaderboard.boards import boards_of
-from nubench.leaderboard.charts import Series, log_range
+from nubench.leaderboard.charts import Chart, Panel, Series, log_range
 from nubench.leaderboard.columns import Column, cell, cells, per_cent, ranking_columns
 from nubench.leaderboard.displacements import on_one_line
+from nubench.leaderboard.figure import _figure
 from nubench.leaderboard.latex import escape, latex_table
 from nubench.leaderboard.plots import (
     accuracy_chart,
@@ -267,3 +269,13 @@ def test_no_two_of_thirty_ranked_rows_have_the_same_bars_or_marks() -> None:
     rows = [Series(f"row {number}", (), (), number, "bars") for number in range(30)]
     assert len({(one.colour, one.filling) for one in rows}) == len({(one.colour, one.symbol) for one in rows}) == 30
     assert not {one.filling for one in rows} & {replace(rows[0], apart=True).filling}
+
+
+def test_a_long_legend_is_not_cut() -> None:
+    rows = tuple(Series(f"row {number}", (1.0,), (float(number),), number, "marks") for number in range(40))
+    chart = Chart("cost", "Many rows", "", (Panel("", "", "", rows),))
+    with style():
+        figure = _figure(chart, "")
+        figure.draw_without_rendering()
+        (legend,) = figure.legends
+        assert legend.get_window_extent().y0 > 0
