@@ -28,7 +28,7 @@ from nubench import hookspecs
 from nubench.backbone import BACKBONE_PRESETS, build_backbone, number_of_parameters
 from nubench.cli import app
 from nubench.containers import LabelledEvents
-from nubench.datasets.cards import SPLITS, Card, Normalisation, read_card
+from nubench.datasets.cards import SPLITS, Card, read_card
 from nubench.evaluation.scoring import Evaluator
 from nubench.events.store import EventAttributes, write_events
 from nubench.methods import Context, Method, TrainingConfig, TrainingView
@@ -39,6 +39,7 @@ from nubench.runs.request import make_config
 from nubench.simulation.lartpc import TABLE_I, LArTPCParameters, draw_throw
 from nubench.simulation.scintillator import ScintillatorParameters
 from pages import FENCE, OTHER_COMMANDS, PAGES, ROOT, blocks, commands, names_of_commands, runnable
+from training_views import training_view
 
 UNITS = {
     "gain": "uV/e",
@@ -365,17 +366,7 @@ def test_the_layout_of_event_files_is_documented(synthetic_events: Make, tmp_pat
 
 def _view(synthetic_events: Make, method: str, target: bool) -> TrainingView:
     source, val = synthetic_events(96, 1), synthetic_events(48, 2)
-    return TrainingView(
-        classes=("a", "b", "c"),
-        train=source.events,
-        train_labels=source.labels,
-        val=val.events,
-        val_labels=val.labels,
-        normalisation=Normalisation(offset=90, scale=10, unit="ADC counts", how="test"),
-        voxel_size_cm=0.38,
-        _method=method,
-        _target=synthetic_events(64, 3).events if target else None,
-    )
+    return training_view(source, val, synthetic_events(64, 3).events if target else None, method)
 
 
 @pytest.mark.usefixtures("one_thread")

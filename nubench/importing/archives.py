@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from nubench.errors import DataError
-from nubench.importing.forward_reading import ForwardReader
+from nubench.importing.forward_reading import ForwardReader, unpacks_in_bounds
 from nubench.storage.files import explained_failures, make_folder, require_space
 
 #: Endings of archives.
@@ -110,8 +110,7 @@ def _unpack_zip(archive: Path, packed: zipfile.ZipFile, folder: Path, total: _To
     for member in files:
         kind = stat.S_IFMT(member.external_attr >> 16)
         _check(archive, member.filename, is_file=kind in (0, stat.S_IFREG))
-        # Python unpacks the others without a limit on what comes out at once.
-        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        if not unpacks_in_bounds(member):
             raise DataError(f"{archive} is refused: its member {member.filename!r} is neither stored nor deflated")
     for member in files:
         with _reading(archive):

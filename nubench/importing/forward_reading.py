@@ -6,6 +6,7 @@ import bz2
 import functools
 import gzip
 import lzma
+import zipfile
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Final
 
@@ -71,6 +72,11 @@ class ForwardReader:
     def _next(self) -> bytes:
         self._rest = next(self._pieces, b"")
         return self._rest
+
+
+def unpacks_in_bounds(member: zipfile.ZipInfo) -> bool:
+    """Whether a zip archive's member is stored or deflated; Python unpacks others without a limit on what comes out."""
+    return member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 def _pieces(file: BinaryIO) -> Iterator[bytes]:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nubench.errors import DataError
+from nubench.importing.forward_reading import unpacks_in_bounds
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -96,8 +97,7 @@ def _check_members(packed: zipfile.ZipFile) -> None:
     members = packed.infolist()
     _check_total(members)
     for member in members:
-        # Python unpacks the others without a limit on what comes out at once.
-        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        if not unpacks_in_bounds(member):
             raise ValueError(f"{member.filename} is neither stored nor deflated")
         with packed.open(member) as content:
             claimed = _claimed_bytes(content)

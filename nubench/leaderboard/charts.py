@@ -11,7 +11,7 @@ COLOURS: Final = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca916
 #: Beyond the colours, marks tell series apart: names of plotly, then of matplotlib.
 SYMBOLS: Final = (("circle", "o"), ("square", "s"), ("diamond", "D"), ("triangle-up", "^"), ("x", "X"), ("star", "*"))
 #: Beyond the colours, fillings tell bars apart: names of plotly, then of matplotlib. Strokes are of rows not ranked.
-FILLINGS: Final = (("", ""), (".", "..."), ("-", "---"), ("x", "xxx"))
+FILLINGS: Final = (("", ""), (".", ".."), ("-", "---"), ("x", "xxx"))
 STROKES: Final = ("/", "///")
 
 Kind = Literal["bars", "marks", "lines", "joins"]

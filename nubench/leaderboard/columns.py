@@ -73,7 +73,7 @@ def ranking_columns(board: Board, further: Iterable[Column] = ()) -> tuple[Colum
         Column("seeds", "Seeds", lambda row: len(row.results), lambda row: seeds_text(board, row)),
         Column("target-access", "Target events", lambda row: row.first.method.target_access),
         Column("mean", "Mean over targets", lambda row: row.mean.mean, lambda row: per_cent(row.mean)),
-        Column("interval", "95% interval", lambda row: row.interval.low, _interval_text),
+        Column("interval", "95% interval", lambda row: row.interval.low, interval_text),
         Column("places", "Places", lambda row: row.rank_interval and row.rank_interval.low, places_text),
         Column("worst", "Worst point", lambda row: row.worst[0], _worst_text),
         Column(
@@ -183,7 +183,8 @@ def _point_column(point: str) -> Column:
     return Column(f"at-{point}", point, lambda row: row.at(point).mean, lambda row: per_cent(row.at(point)))
 
 
-def _interval_text(row: Row) -> str:
+def interval_text(row: Row) -> str:
+    """The 95% interval of the mean over the target points."""
     return f"{100 * row.interval.low:.1f} to {100 * row.interval.high:.1f}"
 
 

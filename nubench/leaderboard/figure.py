@@ -52,11 +52,12 @@ def _figure(chart: Chart, subtitle: str) -> Figure:
     if columns > _MOST_IN_A_ROW:
         columns = 2
     rows = math.ceil(len(chart.panels) / columns)
-    labels = [_legend_label(one) for one in chart.legend]
+    handles = _legend_handles(chart)
     has_legend = not any(panel.ticks_y for panel in chart.panels)
+    labels = [_legend_label(one) for one in chart.legend]
     legend_width = 0.075 * max((len(line) for label in labels for line in label.splitlines()), default=0) + 0.9
     width, height = _size(chart, rows, columns)
-    figure = new_figure(width + legend_width * has_legend, max(height, _legend_height(chart) * has_legend))
+    figure = new_figure(width + legend_width * has_legend, max(height, _legend_height(handles) * has_legend))
     grid = figure.subplots(
         rows,
         columns,
@@ -73,7 +74,6 @@ def _figure(chart: Chart, subtitle: str) -> Figure:
     middle = 0.5 * width / (width + legend_width * has_legend)
     figure.suptitle("\n".join(line for line in (chart.title, subtitle) if line), x=middle, fontsize="medium")
     if has_legend:
-        handles = _legend_handles(chart)
         figure.legend(handles=handles, loc="outside right upper", frameon=False, labelspacing=0.8)
     return figure
 
@@ -87,10 +87,9 @@ def _size(chart: Chart, rows: int, columns: int) -> tuple[float, float]:
     return columns * _PANEL_INCHES[0], rows * _PANEL_INCHES[1]
 
 
-def _legend_height(chart: Chart) -> float:
+def _legend_height(handles: list[Any]) -> float:
     """Inches that the entries of the legend take, one below the other."""
-    handles = _legend_handles(chart)
-    further_lines = sum(handle.get_label().count("\n") for handle in handles)
+    further_lines: int = sum(handle.get_label().count("\n") for handle in handles)
     return 0.3 + _ENTRY_INCHES * len(handles) + _LINE_INCHES * further_lines
 
 

@@ -6,12 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
+from waiting import wait_for
 
 from nubench.launching.records import all_launched, now
 from nubench.launching.status import counts, status_of
@@ -57,18 +56,10 @@ class _Terminal:
         return [line for line in words if any(str(self._folder) in word for word in line)]
 
 
-def _wait_for(condition: Callable[[], bool]) -> None:
-    for _ in range(600):
-        if condition():
-            return
-        time.sleep(0.1)
-    raise AssertionError("it did not happen in a minute")
-
-
 def test_ctrl_c_is_one_line_leaves_nothing_and_the_same_command_goes_on(tmp_path: Path) -> None:
     terminal = _Terminal(tmp_path)
     nubench = terminal.start("steps", seeds=2)
-    _wait_for(lambda: len(terminal.steps()) > 3)
+    wait_for(lambda: len(terminal.steps()) > 3)
     os.killpg(nubench.pid, signal.SIGINT)
     out, err = nubench.communicate()
     assert (nubench.returncode, err) == (130, INTERRUPTED), out
@@ -87,10 +78,10 @@ def test_ctrl_c_is_one_line_leaves_nothing_and_the_same_command_goes_on(tmp_path
 def test_a_second_ctrl_c_ends_what_does_not_stop(tmp_path: Path) -> None:
     terminal = _Terminal(tmp_path)
     nubench = terminal.start("stubborn", seeds=1)
-    _wait_for(lambda: len(terminal.steps()) > 0)
+    wait_for(lambda: len(terminal.steps()) > 0)
     os.killpg(nubench.pid, signal.SIGINT)
     assert nubench.stdout is not None
-    _wait_for(lambda: "jobs keep their work" in (nubench.stdout.readline() if nubench.stdout else ""))
+    wait_for(lambda: "jobs keep their work" in (nubench.stdout.readline() if nubench.stdout else ""))
     os.killpg(nubench.pid, signal.SIGINT)
     _, err = nubench.communicate()
     assert (nubench.returncode, err) == (130, INTERRUPTED)

@@ -9,11 +9,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
+from waiting import wait_for
 
 from nubench.errors import NubenchError
 from nubench.launching.commands import RunCommand, data_for
@@ -38,14 +38,6 @@ def _record(launcher: Launcher, cell: RunCommand) -> JobRecord:
     record = Launched.called(launcher.cache, cell.name).job()
     assert record is not None
     return record
-
-
-def _wait_for(condition: Callable[[], bool]) -> None:
-    for _ in range(300):
-        if condition():
-            return
-        time.sleep(0.1)
-    raise AssertionError("it did not happen in half a minute")
 
 
 def test_data_come_first_and_a_cell_that_fails_stops_no_other(launcher: Launcher) -> None:
@@ -97,9 +89,9 @@ def test_a_job_that_is_told_to_stop_keeps_its_steps(launcher: Launcher, number: 
 
     def stop_it() -> None:
         record = Launched.called(launcher.cache, cell.name)
-        _wait_for(lambda: (job := record.job()) is not None and job.state == "running")
+        wait_for(lambda: (job := record.job()) is not None and job.state == "running")
         log = record.submission()
-        _wait_for(lambda: log is not None and log.log is not None and "training: 3/" in Path(log.log).read_text())
+        wait_for(lambda: log is not None and log.log is not None and "training: 3/" in Path(log.log).read_text())
         os.kill(_record(launcher, cell).pid, number)
 
     stopping = threading.Thread(target=stop_it)
@@ -133,7 +125,7 @@ def test_a_job_that_was_killed_has_failed(launcher: Launcher, killed: str) -> No
 
     def kill_it() -> None:
         record = Launched.called(launcher.cache, cell.name)
-        _wait_for(lambda: (job := record.job()) is not None and job.state == "running")
+        wait_for(lambda: (job := record.job()) is not None and job.state == "running")
         os.kill(_record(launcher, cell).pid, signal.SIGKILL)
 
     killing = threading.Thread(target=kill_it if killed == "job" else lambda: None)
@@ -156,12 +148,12 @@ def test_a_launcher_that_was_killed_blocks_nothing(launcher: Launcher) -> None:
     other = _other_launcher(launcher, "steps")
     first, second = (RunCommand(method="steps", shift="throws", seed=seed) for seed in range(2))
     running = Launched.called(launcher.cache, first.name)
-    _wait_for(lambda: (job := running.job()) is not None and job.state == "running")
+    wait_for(lambda: (job := running.job()) is not None and job.state == "running")
     other.kill()
     other.communicate()
     ended = launcher.here([first, second], parallel=1, build_data=False)
     assert [(one.submission.cell, one.state) for one in ended] == [(second, "finished")]
-    _wait_for(lambda: _record(launcher, first).state == "finished")
+    wait_for(lambda: _record(launcher, first).state == "finished")
     assert _record(launcher, first).starts == 1
 
 
@@ -181,7 +173,7 @@ def test_data_that_another_launcher_builds_are_waited_for(launcher: Launcher) ->
     others.write_submission(submission)
     waiting = threading.Thread(target=launcher.here, args=([cell], 1))
     waiting.start()
-    _wait_for(lambda: Launched.called(launcher.cache, cell.name).submission() is not None)
+    wait_for(lambda: Launched.called(launcher.cache, cell.name).submission() is not None)
     time.sleep(1)
     assert others.submission() == submission
     other.kill()

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from waiting import wait_for
 
 from nubench.errors import UsageError
 from nubench.launching.commands import RunCommand, data_for
@@ -49,14 +48,6 @@ def _record(launched: Launched) -> JobRecord:
     return record
 
 
-def _wait_for(condition: Callable[[], bool], what: str = "it") -> None:
-    for _ in range(600):
-        if condition():
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"{what} did not happen in a minute")
-
-
 def _steps(launched: Launched) -> int:
     record = launched.submission()
     assert record is not None
@@ -67,7 +58,7 @@ def _steps(launched: Launched) -> int:
 
 def _start_soon(launched: Launched) -> None:
     """SLURM waits for two minutes before it starts a job again; its credential has changed after three seconds."""
-    _wait_for(lambda: (my_jobs() or {}).get(_job(launched)) == "PENDING", "a place in the queue")
+    wait_for(lambda: (my_jobs() or {}).get(_job(launched)) == "PENDING", "a place in the queue")
     subprocess.run(["scontrol", "update", f"jobid={_job(launched)}", "starttime=now+3"], check=True)
 
 
@@ -80,7 +71,7 @@ def test_an_array_of_cells_waits_for_its_data(launcher: Launcher) -> None:
     assert len(array) == 1
     assert [_job(each).partition("_")[2] for each in launched] == ["0", "1", "2", "3"]
     assert launcher.on_slurm(cells[:1], OPTIONS, OPTIONS) == [], "it waits already"
-    _wait_for(lambda: [_state(each) for each in launched] == [*["finished"] * 3, "failed"])
+    wait_for(lambda: [_state(each) for each in launched] == [*["finished"] * 3, "failed"])
     (data,) = data_for(cells)
     built = Launched.called(launcher.cache, data.name)
     assert _record(built).seen <= min(_record(each).started for each in launched)
@@ -93,12 +84,12 @@ def test_an_array_of_cells_waits_for_its_data(launcher: Launcher) -> None:
 def test_a_job_that_is_told_to_stop_is_queued_again_and_goes_on(launcher: Launcher, number: str) -> None:
     """USR2 is what SLURM sends before the time is up, TERM when it wants the machine for somebody else."""
     (launched,) = launcher.on_slurm([RunCommand(method="steps", shift="throws")], OPTIONS, None)
-    _wait_for(lambda: _steps(launched) > 3, "a start")
+    wait_for(lambda: _steps(launched) > 3, "a start")
     subprocess.run(["scancel", f"--signal={number}", _job(launched)], check=True)
-    _wait_for(lambda: _record(launched).state == "pre-empted", "the end of the first start")
+    wait_for(lambda: _record(launched).state == "pre-empted", "the end of the first start")
     assert _state(launched) == "pre-empted"
     _start_soon(launched)
-    _wait_for(lambda: _state(launched) == "finished", "the end")
+    wait_for(lambda: _state(launched) == "finished", "the end")
     assert _record(launched).starts == 2
     submission = launched.submission()
     assert submission is not None
@@ -111,31 +102,31 @@ def test_a_job_that_slurm_takes_back_is_submitted_once(launcher: Launcher) -> No
     """As it does with a job that makes place for another where PreemptMode is REQUEUE."""
     cell = RunCommand(method="steps", shift="throws")
     (launched,) = launcher.on_slurm([cell], OPTIONS, None)
-    _wait_for(lambda: _steps(launched) > 3, "a start")
+    wait_for(lambda: _steps(launched) > 3, "a start")
     subprocess.run(["scontrol", "requeue", _job(launched)], check=True)
-    _wait_for(lambda: _record(launched).state != "running", "the end of the first start")
+    wait_for(lambda: _record(launched).state != "running", "the end of the first start")
     assert (_record(launched).state, _state(launched)) == ("pre-empted", "pre-empted")
     assert launcher.on_slurm([cell], OPTIONS, None) == []
     _start_soon(launched)
-    _wait_for(lambda: _record(launched).starts == 2 and _steps(launched) > 10, "the second start")
+    wait_for(lambda: _record(launched).starts == 2 and _steps(launched) > 10, "the second start")
     # From now on it is its own word again that counts.
     subprocess.run(["scancel", _job(launched)], check=True)
-    _wait_for(lambda: _state(launched) == "cancelled", "the end")
+    wait_for(lambda: _state(launched) == "cancelled", "the end")
 
 
 def test_a_cancelled_job_is_not_queued_again(launcher: Launcher) -> None:
     (launched,) = launcher.on_slurm([RunCommand(method="steps", shift="throws")], OPTIONS, None)
-    _wait_for(lambda: _steps(launched) > 3, "a start")
+    wait_for(lambda: _steps(launched) > 3, "a start")
     subprocess.run(["scancel", _job(launched)], check=True)
-    _wait_for(lambda: _record(launched).state != "running", "an end")
+    wait_for(lambda: _record(launched).state != "running", "an end")
     assert _state(launched) == "cancelled"
-    _wait_for(lambda: my_jobs() == {}, "an empty queue")
+    wait_for(lambda: my_jobs() == {}, "an empty queue")
 
 
 def test_data_that_cannot_be_built_end_the_cells_that_wait(launcher: Launcher) -> None:
     cell = RunCommand(method="quick", shift="throws", dataset="broken")
     (launched,) = launcher.on_slurm([cell], OPTIONS, OPTIONS)
-    _wait_for(lambda: my_jobs() == {}, "an empty queue")
+    wait_for(lambda: my_jobs() == {}, "an empty queue")
     later = now().replace(year=now().year + 1)
     found = status_of(launched, my_jobs(), later)
     assert found is not None

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from waiting import wait_for
 
 from nubench.launching.commands import RunCommand
 from nubench.launching.job import CommandJob
@@ -36,14 +36,6 @@ def _submit(method: str, folder: Path) -> tuple[Launched, Job[None]]:
     return launched, executor.submit(CommandJob(launched.folder, folder))
 
 
-def _wait_for(job: Job[None]) -> None:
-    for _ in range(600):
-        if job.done():
-            return
-        time.sleep(0.1)
-    raise AssertionError("the job did not end in a minute")
-
-
 def _record(launched: Launched) -> JobRecord:
     record = launched.job()
     assert record is not None
@@ -52,7 +44,7 @@ def _record(launched: Launched) -> JobRecord:
 
 def test_a_command_runs_to_its_end(tmp_path: Path) -> None:
     launched, job = _submit("quick", tmp_path)
-    _wait_for(job)
+    wait_for(job.done)
     record = _record(launched)
     assert (record.state, record.exit_code, record.starts) == ("finished", 0, 1)
     assert (tmp_path / BOARDS / "quick-0.log").exists()
@@ -60,7 +52,7 @@ def test_a_command_runs_to_its_end(tmp_path: Path) -> None:
 
 def test_a_command_that_fails_makes_the_job_fail(tmp_path: Path) -> None:
     launched, job = _submit("fails", tmp_path)
-    _wait_for(job)
+    wait_for(job.done)
     record = _record(launched)
     assert (record.state, record.note) == ("failed", "the loss is nan at step 7")
     assert "the loss is nan at step 7" in str(job.exception())
@@ -68,12 +60,9 @@ def test_a_command_that_fails_makes_the_job_fail(tmp_path: Path) -> None:
 
 def test_a_job_whose_time_is_up_is_queued_again_and_makes_no_step_twice(tmp_path: Path) -> None:
     launched, job = _submit("steps", tmp_path)
-    for _ in range(600):
-        if "training: 3/" in (job.stdout() or ""):
-            break
-        time.sleep(0.1)
+    wait_for(lambda: "training: 3/" in (job.stdout() or ""))
     os.kill(_record(launched).pid, signal.SIGUSR2)
-    _wait_for(job)
+    wait_for(job.done)
     record = _record(launched)
     assert (record.state, record.starts) == ("finished", 2)
     assert 3 < int((tmp_path / BOARDS / "steps-0").read_text()) < 30

@@ -31,6 +31,7 @@ from nubench_plugins.feature_alignment import Coral, Mmd
 from nubench_plugins.pseudo_label import PseudoLabel
 from nubench_plugins.statistics_alignment import StatisticsAlignment
 from nubench_plugins.target_oracle import TargetOracle
+from training_views import training_view
 
 Make = Callable[..., LabelledEvents]
 METHODS = [Dann, Coral, Mmd, StatisticsAlignment, PseudoLabel, Entropy, TargetOracle]
@@ -117,16 +118,8 @@ def test_methods_run_on_the_shared_backbone_with_their_own_settings(
     method: type[Method], synthetic_events: Make, tmp_path: Path
 ) -> None:
     source, val, target = synthetic_events(160, 1), synthetic_events(30, 2), synthetic_events(140, 3)
-    view = TrainingView(
-        classes=("a", "b", "c"),
-        train=source.events,
-        train_labels=source.labels,
-        val=val.events,
-        val_labels=val.labels,
-        normalisation=Normalisation(offset=90, scale=10, unit="ADC counts", how="test"),
-        voxel_size_cm=0.38,
-        _method=method.name,
-        _target=target.events,
+    view = replace(
+        training_view(source, val, target.events, method.name),
         _target_labels=target.labels if method.target_access == "labelled" else None,
     )
     context = Context(3, torch.device("cpu"), "smoke", "tiny", "native", tmp_path, SilentProgress())

@@ -30,6 +30,7 @@ from nubench_plugins.resimulation import (
     ResimulationConfig,
     Resimulations,
 )
+from training_views import training_view
 
 Make = Callable[..., LabelledEvents]
 METHODS: list[type[Method]] = [Resimulation, AugmentedResimulation, ResimulationClassifier]
@@ -79,18 +80,7 @@ def detector(source: LabelledEvents) -> Detector:
 @pytest.fixture
 def view(source: LabelledEvents, detector: Detector, synthetic_events: Make) -> TrainingView:
     val = synthetic_events(48, 2)
-    return TrainingView(
-        classes=("a", "b", "c"),
-        train=source.events,
-        train_labels=source.labels,
-        val=val.events,
-        val_labels=val.labels,
-        normalisation=Normalisation(offset=90, scale=10, unit="ADC counts", how="test"),
-        voxel_size_cm=0.38,
-        _method="resimulation",
-        _target=None,
-        _resimulator=detector,
-    )
+    return replace(training_view(source, val, method="resimulation"), _resimulator=detector)
 
 
 def _context(directory: Path, seed: int = 3) -> Context:

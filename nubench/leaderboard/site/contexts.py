@@ -12,6 +12,7 @@ from nubench.leaderboard.charts import Chart
 from nubench.leaderboard.columns import (
     Column,
     duration,
+    interval_text,
     method_columns,
     per_cent,
     ranking_columns,
@@ -171,8 +172,7 @@ def _standing_line(standing: Standing, group: AcrossGroup, page: PurePosixPath) 
 
 def interval_cell(row: Row) -> CellView:
     """The 95% interval of the mean over the target points, sorted by its lower end."""
-    low, high = row.interval.low, row.interval.high
-    return number_cell(low, f"{100 * low:.1f} to {100 * high:.1f}")
+    return number_cell(row.interval.low, interval_text(row))
 
 
 def submissions_table(placed: Iterable[tuple[Board, Row]], page: PurePosixPath) -> TableView:
