@@ -44,9 +44,9 @@ from nubench.runs.runner import Runner
 from nubench.studies.grid_of_study import all_requests
 from nubench.studies.study_file import read_study
 
-#: What does not count at the beginning: loops of methods; runs of a study, whose loop is long.
+#: Loops at the beginning that do not count: of methods; of a study, each of whose cells has run once then.
 WARM_UP: Final = 3
-WARM_UP_OF_A_STUDY: Final = 6
+WARM_UP_OF_A_STUDY: Final = 1
 #: Whether a training is a process of its own: both ways in a loop, this process alone, children alone.
 WAYS: Final = {"both": (False, True), "here": (False,), "sealed": (True,)}
 
@@ -155,7 +155,7 @@ def main() -> None:
     else:
         methods = arguments.methods or ["classifier"]
         requests = [Request(each, arguments.shift, "smoke", arguments.dataset, settings=settings) for each in methods]
-        warm_up = WARM_UP * len(requests) * len(ways)
+        warm_up = WARM_UP
     with tempfile.TemporaryDirectory() as folder:
         own = Path(folder)
         data = cache_folder() / "data"
@@ -167,7 +167,7 @@ def main() -> None:
             measured.append(one)
             sys.stdout.write(json.dumps(asdict(one)) + "\n")
             sys.stdout.flush()
-    growth, more, well = verdict(measured, arguments.allowed, warm_up)
+    growth, more, well = verdict(measured, arguments.allowed, warm_up * len(requests) * len(ways))
     sys.stdout.write(f"memory grew by {growth:.2f} MB a loop; {more} more open files; {'well' if well else 'A LEAK'}\n")
     sys.exit(0 if well else 1)
 
