@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,12 +13,16 @@ from nubench.cli.options import CacheOption, PluginOption, load_registry, make_c
 from nubench.errors import UsageError
 
 if TYPE_CHECKING:
-    from nubench.evaluation.cached_embeddings import RunEmbeddings
+    from nubench.display.label_curves import Form
     from nubench.evaluation.data_efficiency import CurvePoint
+    from nubench.results.schema import Result
 
 
 def data_efficiency(
-    run: Annotated[str, typer.Argument(help="name of a finished run in the cache, as supcon-seed0-0123456789abcdef")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN...", help="names of finished runs in the cache, as supcon-seed0-0123456789abcdef"),
+    ],
     labels: Annotated[
         str | None, typer.Option(help="labels a class, separated by commas [default: 10,100,1000,... and all]")
     ] = None,
@@ -25,21 +30,34 @@ def data_efficiency(
     seed: Annotated[int, typer.Option(min=0, help="of the random choices")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "cpu",
     out: Annotated[Path | None, typer.Option(help="CSV file to write, one line a fit and point")] = None,
+    figure: Annotated[Path | None, typer.Option(help="picture of the curves to write, .png or .svg")] = None,
     plugin: PluginOption = [],  # noqa: B006 (typer reads the default, nobody changes it)
     cache: CacheOption = None,
 ) -> None:
-    """Fit the probe on the cached embeddings of a run with 10, 100, 1,000, ... labels a class."""
+    """Fit the probe on the cached embeddings of runs with 10, 100, 1,000, ... labels a class."""
     counts = None if labels is None else _counts(labels)
+    form = None if figure is None else _form(figure)
+    from nubench.display.label_curves import LabelCurve, draw_label_curves
     from nubench.evaluation.cached_embeddings import load_run
     from nubench.evaluation.data_efficiency import joint_curve
     from nubench.runs.request import choose_device
     from nubench.storage.files import write_atomically
 
-    found = load_run(run, cache_folder(cache), load_registry(plugin))
-    curve = joint_curve(found.networks, counts, repeats=repeats, seed=seed, device=choose_device(device))
-    _print(found, curve)
+    registry = load_registry(plugin)
+    results: dict[str, Result] = {}
+    curves: dict[str, tuple[CurvePoint, ...]] = {}
+    for run in runs:
+        found = load_run(run, cache_folder(cache), registry)
+        results[run] = found.result
+        _check_alike(results)
+        curves[run] = joint_curve(found.networks, counts, repeats=repeats, seed=seed, device=choose_device(device))
+        _print(found.result, curves[run])
     if out is not None:
-        write_atomically(out, _csv(run, curve).encode())
+        write_atomically(out, _csv(curves).encode())
+    if figure is not None and form is not None:
+        source, *targets = results[runs[0]].shift.points
+        drawn = [LabelCurve(name, curves[run]) for run, name in _names(results).items()]
+        write_atomically(figure, draw_label_curves(drawn, source, targets, form))
 
 
 def _counts(labels: str) -> tuple[int, ...]:
@@ -52,10 +70,39 @@ def _counts(labels: str) -> tuple[int, ...]:
     return counts
 
 
-def _print(found: RunEmbeddings, curve: tuple[CurvePoint, ...]) -> None:
+def _form(figure: Path) -> Form:
+    match figure.suffix:
+        case ".png":
+            return "png"
+        case ".svg":
+            return "svg"
+    raise UsageError(f"--figure {str(figure)!r} must end in .png or .svg")
+
+
+def _check_alike(results: Mapping[str, Result]) -> None:
+    """Curves over other events, or over other targets, are not compared."""
+    (first, expected), *others = ((run, _tested_on(result)) for run, result in results.items())
+    for run, tested_on in others:
+        if tested_on != expected:
+            raise UsageError(f"runs {first!r} ({expected}) and {run!r} ({tested_on}) are tested on different events")
+
+
+def _tested_on(result: Result) -> str:
+    data, shift = result.dataset, result.shift
+    return f"{data.name} {data.recipe[:10]}, shift {shift.name}, points {', '.join(shift.points)}"
+
+
+def _names(results: Mapping[str, Result]) -> dict[str, str]:
+    """What a legend calls the runs: method and seed, or where these are not enough, the name of the run."""
+    short = {run: f"{result.method.name}, seed {result.seed}" for run, result in results.items()}
+    return short if len(set(short.values())) == len(short) else {run: run for run in results}
+
+
+def _print(result: Result, curve: tuple[CurvePoint, ...]) -> None:
+    from statistics import mean
+
     from rich.table import Table
 
-    result = found.result
     source, *targets = result.shift.points
     table = Table(
         "labels a class",
@@ -67,34 +114,30 @@ def _print(found: RunEmbeddings, curve: tuple[CurvePoint, ...]) -> None:
         box=None,
     )
     for point in curve:
-        means = {name: _mean(accuracies) for name, accuracies in point.accuracies.items()}
-        over_targets = [_mean(of_repeat) for of_repeat in zip(*(point.accuracies[t] for t in targets), strict=True)]
+        means = {name: mean(accuracies) for name, accuracies in point.accuracies.items()}
         worst = min(targets, key=means.__getitem__)
         table.add_row(
             f"{point.labels_a_class:,}",
             f"{point.events:,}",
             _cell(point.accuracies[source]),
-            _cell(over_targets),
+            _cell(point.mean_over(targets)),
             f"{100 * means[worst]:.1f} {worst}",
         )
     make_console().print(table)
 
 
-def _mean(values: tuple[float, ...] | list[float]) -> float:
-    return sum(values) / len(values)
+def _cell(values: tuple[float, ...]) -> str:
+    from statistics import mean, stdev
+
+    middle = f"{100 * mean(values):.1f}"
+    return middle if len(values) == 1 else f"{middle} ± {100 * stdev(values):.1f}"
 
 
-def _cell(values: tuple[float, ...] | list[float]) -> str:
-    from statistics import stdev
-
-    mean = f"{100 * _mean(values):.1f}"
-    return mean if len(values) == 1 else f"{mean} ± {100 * stdev(values):.1f}"
-
-
-def _csv(run: str, curve: tuple[CurvePoint, ...]) -> str:
+def _csv(curves: Mapping[str, tuple[CurvePoint, ...]]) -> str:
     lines = ["run,labels_a_class,labels,choice,point,accuracy,converged"]
     lines += [
         f"{run},{point.labels_a_class},{point.events},{choice},{name},{accuracy!r},{str(point.converged).lower()}"
+        for run, curve in curves.items()
         for point in curve
         for name, accuracies in point.accuracies.items()
         for choice, accuracy in enumerate(accuracies)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import mean
 from typing import Final
 
 import numpy as np
@@ -70,6 +71,10 @@ class CurvePoint:
     events: int
     accuracies: Mapping[str, tuple[float, ...]]
     converged: bool
+
+    def mean_over(self, names: Sequence[str]) -> tuple[float, ...]:
+        """The mean accuracy over some of the tests, (R,) one of each random choice."""
+        return tuple(mean(of_choice) for of_choice in zip(*(self.accuracies[name] for name in names), strict=True))
 
 
 def label_counts(labels: Int64) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,14 @@ from typer.testing import CliRunner
 from nubench.cli.probing import data_efficiency
 from nubench.containers import Events, LabelledEvents, Primaries
 from nubench.datasets.catalogue import card_called, open_dataset
+from nubench.display.label_curves import LabelCurve, curves_figure
 from nubench.errors import DataError, UsageError
 from nubench.evaluation.cached_embeddings import load_run
+from nubench.evaluation.data_efficiency import CurvePoint
 from nubench.evaluation.embeddings import Embedded, read_embeddings, write_embeddings
 from nubench.plugins.discovery import load_plugins
 from nubench.plugins.registry import PluginRegistry
-from nubench.results.files import write_result
+from nubench.results.files import read_result, write_result
 from nubench.results.schema import Result
 from result_factory import result_content
 
@@ -114,6 +117,67 @@ def test_the_command_prints_the_curve_and_writes_every_fit(cache: Path, tiny_plu
     again = cache / "again.csv"
     command(*arguments, "--out", again)
     assert again.read_bytes() == file.read_bytes()
+
+
+def second_run(cache: Path, *, method: str, points: Sequence[str] = ()) -> str:
+    """A run of the same events by another method, or of a result that names other points; return its name."""
+    name = f"{method}-seed0-fedcba9876543210"
+    result = read_result(cache / "results" / f"{RUN}.json")
+    content = result_content(method, dict.fromkeys(points or result.shift.points, 0.8))
+    content["dataset"] |= {"name": "tiny", "recipe": result.dataset.recipe}
+    write_result(Result.model_validate(content), cache / "results" / f"{name}.json")
+    parts = read_embeddings(cache / "embeddings" / f"{RUN}.safetensors")
+    write_embeddings(
+        cache / "embeddings" / f"{name}.safetensors",
+        {part: Embedded(found.event_id.copy(), 0 * found.rows) for part, found in parts.items()},
+    )
+    return name
+
+
+@pytest.mark.parametrize("ending", ["png", "svg"])
+def test_the_curves_of_several_runs_are_drawn_beside_each_other(cache: Path, tiny_plugin: Path, ending: str) -> None:
+    other = second_run(cache, method="constant")
+    arguments = (RUN, other, "--cache", cache, "--plugin", tiny_plugin, "--labels", "2,10", "--repeats", "2")
+    table, pictures = cache / "curves.csv", [cache / f"{name}.{ending}" for name in "ab"]
+    text = command(*arguments, "--out", table, "--figure", pictures[0])
+    assert "supcon seed 0" in text
+    assert "constant seed 0" in text
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert len(rows) == 2 * 7 * 2 * 2
+    # Embeddings that are all alike tell nothing.
+    reached = {run: np.mean([float(row["accuracy"]) for row in rows if row["run"] == run]) for run in (RUN, other)}
+    assert reached[RUN] > 0.5 > reached[other]
+    command(*arguments, "--figure", pictures[1])
+    first, second = (picture.read_bytes() for picture in pictures)
+    assert first == second
+    assert first.startswith(b"\x89PNG" if ending == "png" else b"<?xml")
+
+
+def test_a_figure_has_a_line_for_each_run_and_a_mark_for_each_number_of_labels() -> None:
+    accuracies = [
+        {"nominal": (0.5, 0.7), "a": (0.4, 0.5), "b": (0.2, 0.5)},
+        {"nominal": (0.8,), "a": (0.6,), "b": (0.4,)},
+    ]
+    points = tuple(CurvePoint(10**n, 5 * 10**n, found, converged=True) for n, found in enumerate(accuracies, 1))
+    figure = curves_figure([LabelCurve("one", points), LabelCurve("<two>", points[:1])], "nominal", ["a", "b"])
+    lines = [[container.lines[0].get_xydata().tolist() for container in axes.containers] for axes in figure.axes]
+    assert lines == [
+        [[[10.0, pytest.approx(60.0)], [100.0, 80.0]], [[10.0, pytest.approx(60.0)]]],
+        [[[10.0, pytest.approx(40.0)], [100.0, 50.0]], [[10.0, pytest.approx(40.0)]]],
+    ]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["one", "<two>"]
+
+
+def test_runs_of_other_points_are_not_compared(cache: Path, tiny_plugin: Path) -> None:
+    other = second_run(cache, method="fewer", points=("nominal", "throw1"))
+    with pytest.raises(UsageError, match=rf"{RUN}.*throw6.*{other}.*points nominal, throw1\).*different events"):
+        command(RUN, other, "--cache", cache, "--plugin", tiny_plugin, "--labels", "2", "--repeats", "1")
+
+
+def test_another_form_of_picture_is_refused_before_anything_is_read() -> None:
+    with pytest.raises(UsageError, match=r"--figure 'curve.jpg' must end in .png or .svg"):
+        command(RUN, "--figure", "curve.jpg")
 
 
 def test_a_network_for_each_target_is_probed_by_itself(cache: Path, registry: PluginRegistry) -> None:
