@@ -3,6 +3,7 @@
 One safetensors file holds parts, each an array (E, D) float32 under the name of the part and the ids of its events
 (E,) int64 under ``event_id/`` and that name. The parts are ``train`` and ``val`` for the source and ``test/P`` for each
 point P. A method with one training a target has ``train/P`` and ``val/P`` instead, by the network that is read at P.
+``run`` holds the name of the file without its ending, as bytes: another run's file under this name is found out.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ EMBEDDINGS_FOLDER: Final = "embeddings"
 
 _PART: Final = re.compile(r"(?:train|val)(?:/[a-z0-9][a-z0-9.-]*)?|test/[a-z0-9][a-z0-9.-]*")
 _IDS: Final = "event_id/"
+_RUN: Final = "run"
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +82,7 @@ def write_embeddings(path: Path, parts: Mapping[str, Embedded]) -> None:
     """Write the embeddings of a run, whole or not at all.
 
     Args:
-        path: of the file.
+        path: of the file, named by the run.
         parts: by their names, see above; all of one D.
 
     Raises:
@@ -91,7 +93,8 @@ def write_embeddings(path: Path, parts: Mapping[str, Embedded]) -> None:
         _check_name(name)
     _check_sizes(parts)
     rows = {name: part.rows for name, part in parts.items()}
-    write_arrays(path, {**rows, **{f"{_IDS}{name}": part.event_id for name, part in parts.items()}})
+    ids = {f"{_IDS}{name}": part.event_id for name, part in parts.items()}
+    write_arrays(path, {**rows, **ids, _RUN: np.frombuffer(path.stem.encode(), np.uint8)})
 
 
 def read_embeddings(path: Path) -> dict[str, Embedded]:
@@ -101,10 +104,15 @@ def read_embeddings(path: Path) -> dict[str, Embedded]:
         The parts by their names.
 
     Raises:
-        DataError: when the file is missing, damaged, no safetensors file, or holds something else; the message
-            names the file and the part.
+        DataError: when the file is missing, damaged, no safetensors file, of another run, or holds something else; the
+            message names the file and the part.
     """
     arrays = read_arrays(path, mapped=True)
+    run = arrays.pop(_RUN, np.zeros(0, np.uint8)).tobytes().decode(errors="replace")
+    if run != path.stem:
+        raise DataError(
+            f"{path} holds the embeddings of {f'the run {run!r}' if run else 'a run that it does not name'}"
+        )
     parts = sorted(name for name in arrays if not name.startswith(_IDS))
     if not parts or set(arrays) != {*parts, *(f"{_IDS}{name}" for name in parts)}:
         raise DataError(f"{path}: not a file of embeddings, it holds {', '.join(sorted(arrays)[:8]) or 'nothing'}")

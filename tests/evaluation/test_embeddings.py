@@ -84,7 +84,8 @@ def test_damaged_and_foreign_files_are_named(tmp_path: Path) -> None:
         read_embeddings(file)
     write_embeddings(file, {"train": embedded(5)})
     tensors = read_arrays(file)
-    write_arrays(file, {"train": tensors["train"]})
+    lacking = {name: array for name, array in tensors.items() if name != "event_id/train"}
+    write_arrays(file, lacking)
     with pytest.raises(DataError, match="not a file of embeddings, it holds train"):
         read_embeddings(file)
     write_arrays(file, {**tensors, "train": tensors["train"].astype(np.float64)})
@@ -93,6 +94,17 @@ def test_damaged_and_foreign_files_are_named(tmp_path: Path) -> None:
     write_arrays(file, {**tensors, "event_id/train": np.zeros(5, np.int64)})
     with pytest.raises(DataError, match="part 'train': event_id must be unique"):
         read_embeddings(file)
-    write_arrays(file, {"other": tensors["train"], "event_id/other": tensors["event_id/train"]})
-    with pytest.raises(DataError, match="unknown part 'other'"):
+    write_arrays(file, {**tensors, "event_id/x": tensors["train"], "x": tensors["train"]})
+    with pytest.raises(DataError, match="unknown part 'x'"):
         read_embeddings(file)
+
+
+def test_the_embeddings_of_another_run_are_found_out(tmp_path: Path) -> None:
+    one, other = tmp_path / "one.safetensors", tmp_path / "other.safetensors"
+    write_embeddings(one, {"train": embedded(5)})
+    one.rename(other)
+    with pytest.raises(DataError, match=r"other\.safetensors holds the embeddings of the run 'one'"):
+        read_embeddings(other)
+    write_arrays(other, {name: array for name, array in read_arrays(other).items() if name != "run"})
+    with pytest.raises(DataError, match="of a run that it does not name"):
+        read_embeddings(other)
