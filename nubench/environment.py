@@ -70,8 +70,11 @@ def describe(device: str, devices: int = 1, confined: bool | None = None, thread
 
 
 def git_revision() -> str | None:
-    """The commit of the checkout that nubench runs from, ``-dirty`` appended where files differ; None outside one."""
-    root = Path(nubench.__file__).parent.parent
+    """The commit of the checkout that nubench runs from, also through a link; ``-dirty`` appended where files differ.
+
+    None outside a checkout.
+    """
+    root = Path(nubench.__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None
     try:
