@@ -51,9 +51,19 @@ METHODS := summary-features summary-features-shape-only summary-features-voxel-c
   moment-alignment quantile-alignment statistics-alignment dann coral mmd entropy pseudo-label simclr-target target-oracle
 METHODS_OF_LARTPC := resimulation resimulation-augmented resimulation-classifier calibration
 
-leaderboards: $(VENV)/.installed ## the boards of the profile smoke: all methods, three seeds; takes days, goes on if cut
-	$(BIN)/nubench run --shift crosstalk --seeds 3 $(METHODS:%=--method %)
-	$(BIN)/nubench run --shift throws --seeds 3 $(METHODS:%=--method %) $(METHODS_OF_LARTPC:%=--method %)
+BOARD_PROFILE ?= smoke
+BOARD_SEEDS ?= 3
+# For each run, as --device cuda or --launcher slurm.
+BOARD_ARGUMENTS ?=
+
+# A seed of every method comes before the next seed, so that a board cut short is short of seeds, not of methods.
+leaderboards: $(VENV)/.installed ## the boards of BOARD_PROFILE: all methods, BOARD_SEEDS seeds; goes on if cut; smoke takes days
+	@ended=0; \
+	run() { $(BIN)/nubench run --profile $(BOARD_PROFILE) $(BOARD_ARGUMENTS) "$$@" || { ended=$$?; [ $$ended = 1 ] || exit $$ended; }; }; \
+	for seed in $$(seq 0 $$(($(BOARD_SEEDS) - 1))); do \
+	  run --shift crosstalk --seed $$seed $(METHODS:%=--method %); \
+	  run --shift throws --seed $$seed $(METHODS:%=--method %) $(METHODS_OF_LARTPC:%=--method %); \
+	done; exit $$ended
 
 minkowski: $(VENV)/.installed ## the second engine, compiled once and kept in the cache (Linux; 4 minutes)
 	$(BIN)/python scripts/build_minkowski.py $(MINKOWSKI_ARGUMENTS)
