@@ -57,7 +57,7 @@ BOARD_SEEDS ?= 3
 BOARD_ARGUMENTS ?=
 
 # A seed of every method comes before the next seed, so that a board cut short is short of seeds, not of methods.
-leaderboards: $(VENV)/.installed ## the boards of BOARD_PROFILE: all methods, BOARD_SEEDS seeds; goes on if cut; smoke takes days
+leaderboards: $(VENV)/.installed ## the boards of BOARD_PROFILE: all methods, BOARD_SEEDS seeds; goes on if cut; smoke takes many hours
 	@ended=0; \
 	run() { $(BIN)/nubench run --profile $(BOARD_PROFILE) $(BOARD_ARGUMENTS) "$$@" || { ended=$$?; [ $$ended = 1 ] || exit $$ended; }; }; \
 	for seed in $$(seq 0 $$(($(BOARD_SEEDS) - 1))); do \
