@@ -148,8 +148,7 @@ def _draw_dropped(axes: Axes, points: Sequence[PointSummary], colours: Sequence[
 
 def _open(*panels: Any) -> None:
     for axes in panels:
-        for spine in ("top", "right"):
-            axes.spines[spine].set_visible(False)
+        axes.spines[["top", "right"]].set_visible(False)
 
 
 def sorted_by_strength(points: Sequence[PointSummary]) -> tuple[PointSummary, ...]:

@@ -76,5 +76,4 @@ def _draw_panel(axes: Axes, curves: Sequence[LabelCurve], names: Sequence[str]) 
     axes.set_xscale("log")
     axes.set_xlabel("labels a class (logarithmic)")
     axes.xaxis.set_major_formatter("{x:,.0f}")
-    for spine in ("top", "right"):
-        axes.spines[spine].set_visible(False)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -120,8 +120,7 @@ def _draw_panel(axes: Axes, panel: Panel, width: float, is_lowest: bool) -> None
         bottom, top = axes.get_ylim()
         axes.set_ylim(min(bottom, low) if panel.grows and low < 0 else low, max(top, high) if panel.grows else high)
     axes.set(title=panel.title, xlabel=panel.x_title if is_lowest else "", ylabel=panel.y_title)
-    for spine in ("top", "right"):
-        axes.spines[spine].set_visible(False)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _make_logarithmic(axes: Axes, values: list[float]) -> None:
