@@ -124,7 +124,7 @@ def _print(console: Console, leaderboards: Path, boards: Iterable[Board]) -> Non
         console.print(board_table(board, every_point=fits))
         folder = leaderboards / board.folder
         console.print(
-            f"Table:  {folder / 'README.md'}\nFigure: {folder / 'figure.png'}", highlight=False, soft_wrap=True
+            f"Table:  {folder / 'README.md'}\nFigure: {folder / 'overview.png'}", highlight=False, soft_wrap=True
         )
 
 

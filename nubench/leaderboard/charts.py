@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Final, Literal
 
 #: The palette "colorblind" of seaborn, without its yellow and its pale pink, which white swallows.
@@ -13,8 +14,16 @@ SYMBOLS: Final = (("circle", "o"), ("square", "s"), ("diamond", "D"), ("triangle
 #: Beyond the colours, fillings tell bars apart: names of plotly, then of matplotlib. Strokes are of rows not ranked.
 FILLINGS: Final = (("", ""), (".", ".."), ("-", "---"), ("x", "xxx"))
 STROKES: Final = ("/", "///")
+#: Cells from the lowest to the highest number: nine places of "viridis", which colour-blind eyes can order too.
+SHADES: Final = (
+    *("#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c"),
+    *("#28ae80", "#5ec962", "#addc30", "#fde725"),
+)
 
-Kind = Literal["bars", "marks", "lines", "joins"]
+#: Width of a gap between columns of cells.
+_GAP: Final = 0.25
+
+Kind = Literal["bars", "marks", "lines", "joins", "cells"]
 Errors = tuple[tuple[float, float], ...]
 
 
@@ -31,7 +40,8 @@ class Series:
         errors_x: (N,) lengths (below, above) of error bars, or none.
         errors_y: the same for y.
         notes: (N,) what the mouse finds on each mark.
-        kind: ``joins`` are thick grey lines without a place in the legend.
+        kind: ``joins`` are thick grey lines without a place in the legend; ``cells`` are a line of coloured cells with
+            their numbers, at the height of :attr:`number`.
     """
 
     name: str
@@ -66,9 +76,10 @@ class Panel:
 
     Attributes:
         x_title, y_title: of the axes; line ends part them where they are long.
-        categories: of the x axis, in order, where it has no numbers.
+        categories: of the x axis, in order, where it has no numbers; an empty one parts cells.
         ticks_y: texts of the y axis at 0, 1, ..., from top to bottom, where it has no numbers.
         range_y: fixed limits, or at least these when ``grows`` is set.
+        range_shades: numbers that the colours of cells begin and end at.
         lines_y: levels to compare with, and what they are.
         height: relative to the panels that it stands above.
     """
@@ -81,9 +92,16 @@ class Panel:
     ticks_y: tuple[str, ...] = ()
     range_y: tuple[float, float] | None = None
     grows: bool = False
+    range_shades: tuple[float, float] | None = None
     lines_y: tuple[tuple[float, str], ...] = ()
     log_x: bool = False
     height: float = 1.0
+
+    @property
+    def columns(self) -> dict[str, tuple[float, float]]:
+        """Left and right end of each category of cells, 1 wide; those without a name are narrow gaps."""
+        ends = [0.0, *accumulate(1.0 if name else _GAP for name in self.categories)]
+        return dict(zip(self.categories, pairwise(ends), strict=True))
 
 
 @dataclass(frozen=True)

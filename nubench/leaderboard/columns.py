@@ -70,11 +70,12 @@ def ranking_columns(board: Board, further: Iterable[Column] = ()) -> tuple[Colum
     return (
         Column("rank", "Rank", lambda row: row.rank, lambda row: str(row.rank or "")),
         Column("method", "Method", lambda row: row.label),
-        Column("seeds", "Seeds", lambda row: len(row.results), lambda row: seeds_text(board, row)),
-        Column("target-access", "Target events", lambda row: row.first.method.target_access),
+        # What ranks stands beside the name: a phone shows no more than that.
         Column("mean", "Mean over targets", lambda row: row.mean.mean, lambda row: per_cent(row.mean)),
         Column("interval", "95% interval", lambda row: row.interval.low, interval_text),
         Column("places", "Places", lambda row: row.rank_interval and row.rank_interval.low, places_text),
+        Column("seeds", "Seeds", lambda row: len(row.results), lambda row: seeds_text(board, row)),
+        Column("target-access", "Target events", lambda row: row.first.method.target_access),
         Column("worst", "Worst point", lambda row: row.worst[0], _worst_text),
         Column(
             "change",

@@ -7,7 +7,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nubench.display.rendering import new_figure, png_of, style, svg_of
-from nubench.leaderboard.charts import Chart, Panel, Series, log_range
+from nubench.leaderboard.charts import SHADES, Chart, Panel, Series, log_range
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,12 +17,18 @@ _BAR_INCHES: Final = 0.13
 _BARS_WIDTH: Final = (6.0, 24.0)
 _PANEL_INCHES: Final = (4.8, 4.2)
 _ROW_INCHES: Final = 0.42
+#: A cell of a table of colours.
+_CELL_INCHES: Final = (0.62, 0.32)
+_NAMES_INCHES: Final = 2.2
 _MOST_IN_A_ROW: Final = 3
 #: An entry of the legend, and a further line of its text.
 _ENTRY_INCHES: Final = 0.25
 _LINE_INCHES: Final = 0.15
 _LABEL_WIDTH: Final = 28
 _GREY: Final = "0.35"
+#: Characters above a column of cells; colours darker than this take white numbers.
+_HEAD_WIDTH: Final = 9
+_DARK: Final = 0.43
 
 
 class Pictures(NamedTuple):
@@ -79,6 +85,10 @@ def _figure(chart: Chart, subtitle: str) -> Figure:
 
 
 def _size(chart: Chart, rows: int, columns: int) -> tuple[float, float]:
+    if chart.panels[0].range_shades:
+        width, height = _CELL_INCHES
+        right = max(end for _, end in chart.panels[0].columns.values())
+        return max(_NAMES_INCHES + width * right, _BARS_WIDTH[0]), 1.4 + height * len(chart.panels[0].ticks_y)
     if chart.panels[0].categories:
         bars = len(chart.panels[0].categories) * (len(chart.panels[0].series) + 1.5)
         return min(max(bars * _BAR_INCHES, _BARS_WIDTH[0]), _BARS_WIDTH[1]), 6.0
@@ -94,6 +104,9 @@ def _legend_height(handles: list[Any]) -> float:
 
 
 def _draw_panel(axes: Axes, panel: Panel, width: float, is_lowest: bool) -> None:
+    if panel.range_shades:
+        _draw_cells(axes, panel, panel.range_shades)
+        return
     drawn = [one for one in panel.series if one.kind != "joins"]
     for place, one in enumerate(panel.series):
         if one.kind == "bars":
@@ -121,6 +134,33 @@ def _draw_panel(axes: Axes, panel: Panel, width: float, is_lowest: bool) -> None
         axes.set_ylim(min(bottom, low) if panel.grows and low < 0 else low, max(top, high) if panel.grows else high)
     axes.set(title=panel.title, xlabel=panel.x_title if is_lowest else "", ylabel=panel.y_title)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_cells(axes: Axes, panel: Panel, limits: tuple[float, float]) -> None:
+    from matplotlib.colors import LinearSegmentedColormap, Normalize
+
+    shades = LinearSegmentedColormap.from_list("shades", SHADES)
+    scale = Normalize(*limits, clip=True)
+    columns = panel.columns
+    for one in panel.series:
+        for category, value in zip(one.x, one.y, strict=True):
+            middle, colour = sum(columns[str(category)]) / 2, shades(scale(value))
+            axes.bar(middle, 0.92, 0.94, one.number - 0.46, color=colour, linewidth=0)
+            ink = "white" if _lightness(colour) < _DARK else "black"
+            axes.text(middle, one.number, f"{value:.0f}", color=ink, ha="center", va="center")
+    heads = {name: sum(ends) / 2 for name, ends in columns.items() if name}
+    axes.set_xticks(list(heads.values()), [textwrap.fill(name, _HEAD_WIDTH) for name in heads])
+    axes.set_yticks(range(len(panel.ticks_y)), [textwrap.fill(name, _LABEL_WIDTH) for name in panel.ticks_y])
+    axes.set(xlim=(0, max(end for _, end in columns.values())), ylim=(len(panel.ticks_y) - 0.5, -0.5))
+    axes.tick_params(top=False, labeltop=True, bottom=False, labelbottom=False, left=False)
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+
+
+def _lightness(colour: tuple[float, float, float, float]) -> float:
+    """The luma of ITU-R BT.709, 0 to 1."""
+    red, green, blue, _ = colour
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def _make_logarithmic(axes: Axes, values: list[float]) -> None:

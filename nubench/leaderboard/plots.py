@@ -15,7 +15,7 @@ from nubench.leaderboard.displacements import on_one_line
 from nubench.results.scores import Scores
 
 #: Names of all charts.
-CHARTS: Final = ("figure", "strength", "differences", "calibration", "cost")
+CHARTS: Final = ("overview", "figure", "strength", "differences", "calibration", "cost")
 
 #: The costs that an accuracy is drawn against: the field, its axis, its text.
 _COSTS: Final[tuple[tuple[str, str, Callable[[float], str]], ...]] = (
@@ -39,8 +39,44 @@ _NO_LINE: Final = (
 
 def charts_of(board: Board) -> tuple[Chart, ...]:
     """Every chart of one board; those for which its results hold nothing are left out."""
-    drawn = (accuracy_chart, strength_chart, difference_chart, calibration_chart, cost_chart)
+    drawn = (overview_chart, accuracy_chart, strength_chart, difference_chart, calibration_chart, cost_chart)
     return tuple(chart for chart in (draw(board) for draw in drawn) if chart)
+
+
+def overview_chart(board: Board) -> Chart:
+    """Accuracy of every row at every point as coloured cells, the mean over the targets first: what ranks."""
+    chance = 100 / len(board.example.dataset.classes)
+    mean = f"mean of {len(board.points) - 1} targets"
+    names = tuple(printable(row.label if row.rank else f"{row.label} (not ranked)") for row in board.rows)
+    series = tuple(
+        Series(
+            name=name,
+            x=(mean, *board.points),
+            y=(100 * row.mean.mean, *(100 * row.at(point).mean for point in board.points)),
+            number=number,
+            kind="cells",
+        )
+        for number, (name, row) in enumerate(zip(names, board.rows, strict=True))
+    )
+    return Chart(
+        name="overview",
+        title="Accuracy at a glance",
+        caption=f"Test accuracy in per cent, means over seeds, in the order of the ranking. The mean over the target "
+        f"points, which ranks, stands apart; then {board.example.shift.source}, where the methods were trained, and "
+        f"each target. Colours run from {chance:.0f}, which is guessing, to 100.",
+        panels=(
+            Panel(
+                title="",
+                x_title="",
+                y_title="",
+                series=series,
+                # The empty one parts what ranks from what it is made of.
+                categories=(mean, "", *board.points),
+                ticks_y=names,
+                range_shades=(chance, 100),
+            ),
+        ),
+    )
 
 
 def accuracy_chart(board: Board) -> Chart:

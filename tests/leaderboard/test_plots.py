@@ -9,6 +9,7 @@ import pytest
 from board_examples import LEVELS, crosstalk_result, example_results, hostile_results
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.colors import to_rgb
 
 from nubench.display.rendering import style
 from nubench.errors import PluginError
@@ -25,6 +26,7 @@ from nubench.leaderboard.plots import (
     cost_chart,
     difference_chart,
     joined_rows,
+    overview_chart,
     sources_chart,
     strength_chart,
 )
@@ -44,6 +46,41 @@ def test_bars_are_accuracies_and_their_change() -> None:
     assert above.lines_y[0][0] == pytest.approx(100 / 3)
 
 
+def test_cells_are_accuracies_in_the_order_of_the_ranking_and_the_mean_stands_apart() -> None:
+    (board,) = boards_of(example_results())
+    (panel,) = overview_chart(board).panels
+    assert panel.categories == ("mean of 2 targets", "", "nominal", "throw1", "throw2")
+    assert panel.ticks_y == tuple(one.name for one in panel.series)
+    assert [one.number for one in panel.series] == list(range(len(board.rows)))
+    for row, one in zip(board.rows, panel.series, strict=True):
+        assert one.name == (row.label if row.rank else f"{row.label} (not ranked)")
+        mean, *at_points = one.y
+        assert at_points == pytest.approx([100 * row.at(point).mean for point in board.points])
+        assert mean == pytest.approx(sum(at_points[1:]) / 2)
+    # Guessing among three classes is where the colours begin.
+    assert panel.range_shades == pytest.approx((100 / 3, 100))
+
+
+def test_every_number_of_the_cells_is_read_on_its_colour() -> None:
+    values = tuple(float(value) for value in range(0, 101, 4))
+    names = tuple(f"point {value:.0f}" for value in values)
+    one = Series("row", names, values, 0, "cells")
+    panel = Panel("", "", "", (one,), categories=names, ticks_y=("row",), range_shades=(20, 100))
+    with style():
+        (axes,) = _figure(Chart("overview", "", "", (panel,)), "").axes
+    assert [text.get_text() for text in axes.texts] == [f"{value:.0f}" for value in values]
+    for text, cell_drawn in zip(axes.texts, axes.patches, strict=True):
+        ink, colour = (relative_luminance(to_rgb(c)) for c in (text.get_color(), cell_drawn.get_facecolor()))
+        # What WCAG 2 asks of large text; most cells have far more.
+        assert (max(ink, colour) + 0.05) / (min(ink, colour) + 0.05) > 4.2
+
+
+def relative_luminance(colour: tuple[float, float, float]) -> float:
+    """That of WCAG 2, from the channels of sRGB."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
 def test_lines_over_strength_are_ordered_by_it_whatever_the_source() -> None:
     boards = [boards_of([crosstalk_result(source)])[0] for source in ("nominal", "x2")]
     chart = sources_chart(boards, 0)
@@ -61,7 +98,7 @@ def test_without_strengths_nothing_is_drawn_over_them() -> None:
     (board,) = boards_of([Result.model_validate(as_version_1(result_content()))])
     assert strength_chart(board) is None
     assert sources_chart([board], 0) is None
-    assert [chart.name for chart in charts_of(board)] == ["figure", "differences", "calibration"]
+    assert [chart.name for chart in charts_of(board)] == ["overview", "figure", "differences", "calibration"]
 
 
 def scattered_result() -> Result:
@@ -254,7 +291,7 @@ def test_the_table_for_latex_has_one_line_for_each_row() -> None:
     body = [line for line in lines if line.endswith(r"\\") and line != head]
     assert len(body) == len(board.rows)
     assert {line.count(" & ") for line in [head, *body]} == {len(ranking_columns(board)) - 1}
-    assert body[0].startswith(r"1 & supcon & 3 & none & 82.5 $\pm$ 0.0 &")
+    assert body[0].startswith(r"1 & supcon & 82.5 $\pm$ 0.0 &")
     assert lines.count(r"\midrule") == 2
 
 

@@ -18,7 +18,7 @@ from nubench.leaderboard.boards import boards_of
 from nubench.leaderboard.charts import COLOURS, printable
 from nubench.leaderboard.columns import Column
 from nubench.leaderboard.generate import generate_leaderboards
-from nubench.leaderboard.plots import charts_of
+from nubench.leaderboard.plots import accuracy_chart, charts_of, overview_chart
 from nubench.leaderboard.site.interactive import plotly_chart
 from nubench.results.files import read_result
 from nubench.results.schema import Result
@@ -283,10 +283,32 @@ def test_interactive_charts_say_what_the_pictures_say() -> None:
         content = plotly_chart(chart)
         assert _plain(content)
         assert len(content["panels"]) == len(chart.panels)
+        if chart.name == "overview":
+            continue
         for drawn, panel in zip(content["panels"], chart.panels, strict=True):
             assert [(trace["x"], trace["y"]) for trace in drawn["data"]] == [
                 (list(one.x), list(one.y)) for one in panel.series
             ]
+
+
+def test_cells_stand_below_their_point_and_beside_their_row() -> None:
+    (board,) = boards_of(example_results())
+    chart = overview_chart(board)
+    (drawn,) = plotly_chart(chart)["panels"]
+    (trace,) = drawn["data"]
+    axis = drawn["layout"]["xaxis"]
+    assert axis["ticktext"] == ["mean of 2<br>targets", *board.points]
+    # Of each column the heads know the middle, the cells both ends; the narrow one between holds nothing.
+    ends = list(zip(trace["x"], trace["x"][1:], strict=False))
+    columns = [next(n for n, (left, right) in enumerate(ends) if left < tick < right) for tick in axis["tickvals"]]
+    assert columns == [0, 2, 3, 4]
+    assert all(of_row[1] is None for of_row in trace["z"])
+    for place, of_row, texts in zip(trace["y"], trace["z"], trace["text"], strict=True):
+        row = board.rows[place]
+        assert drawn["layout"]["yaxis"]["ticktext"][place].startswith(row.label)
+        numbers = [100 * row.mean.mean, *(100 * row.at(point).mean for point in board.points)]
+        assert [of_row[column] for column in columns] == pytest.approx(numbers)
+        assert [texts[column] for column in columns] == [f"{number:.0f}" for number in numbers]
 
 
 def test_panels_above_each_other_begin_and_end_at_the_same_places() -> None:
@@ -306,7 +328,7 @@ def test_the_legend_shows_bars_as_they_are_filled() -> None:
         for place, name in enumerate(names)
     ]
     (board,) = boards_of([*results, make_result("apart", ranked=False)])
-    content = plotly_chart(charts_of(board)[0])
+    content = plotly_chart(accuracy_chart(board))
     looks = {entry["name"]: entry["look"] for entry in content["legend"]}
     assert looks == dict.fromkeys(names[:-1], "bar") | {names[-1]: "bar dots", "apart (not ranked)": "bar strokes"}
     fillings = [trace["marker"]["pattern"]["shape"] for trace in content["panels"][0]["data"]]

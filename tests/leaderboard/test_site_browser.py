@@ -190,9 +190,9 @@ def embedded(browser: Any) -> list[str]:
 def test_a_row_is_hidden_by_the_legend(browser: Any, site: Path) -> None:
     visit(browser, site / "boards/lartpc/throws/smoke/index.html")
     draw_everything(browser)
-    bars = "document.querySelector('figure.chart .plot').querySelectorAll('.trace.bars').length"
+    bars = "document.querySelector('figure.stacked .plot').querySelectorAll('.trace.bars').length"
     before = browser.execute_script(f"return {bars}")
-    browser.execute_script("document.querySelector('.legend button').click()")
+    browser.execute_script("document.querySelector('figure.stacked .legend button').click()")
     wait(browser, f"{bars} === {before - 1}")
     assert_quiet(browser)
 

@@ -7,10 +7,14 @@ import math
 import textwrap
 from typing import Any, Final
 
-from nubench.leaderboard.charts import Chart, Panel, Series, log_range
+from nubench.leaderboard.charts import SHADES, Chart, Panel, Series, log_range
 
 _TICK_WIDTH: Final = 24
 _ROW_PIXELS: Final = 38
+#: Height of a cell, least width of one, and of the names beside them.
+_CELL_PIXELS: Final = (30, 50)
+_NAMES_PIXELS: Final = 190
+_HEAD_WIDTH: Final = 9
 _PANEL_PIXELS: Final = 340
 _STACKED_PIXELS: Final = 110
 _BAR_PIXELS: Final = 6
@@ -44,6 +48,50 @@ def _legend_entry(one: Series) -> dict[str, Any]:
 
 
 def _panel(panel: Panel, stacked: bool) -> dict[str, Any]:
+    return _cells(panel, panel.range_shades) if panel.range_shades else _axes(panel, stacked)
+
+
+def _cells(panel: Panel, limits: tuple[float, float]) -> dict[str, Any]:
+    """A table of colours: the numbers in the cells say all that the mouse could find."""
+    columns = panel.columns
+    height, least_width = _CELL_PIXELS
+    values = [dict(zip(map(str, one.x), one.y, strict=True)) for one in panel.series]
+    numbers = [[of_row.get(name) for name in columns] for of_row in values]
+    heads = {name: sum(ends) / 2 for name, ends in columns.items() if name}
+    trace = {
+        "type": "heatmap",
+        "x": [0.0, *(end for _, end in columns.values())],
+        "y": [one.number for one in panel.series],
+        "z": numbers,
+        "text": [["" if number is None else f"{number:.0f}" for number in of_row] for of_row in numbers],
+        "texttemplate": "%{text}",
+        "hoverinfo": "skip",
+        "colorscale": [[place / (len(SHADES) - 1), shade] for place, shade in enumerate(SHADES)],
+        "zmin": limits[0],
+        "zmax": limits[1],
+        "showscale": False,
+        "xgap": 2,
+        "ygap": 2,
+    }
+    axis = {"showgrid": False, "zeroline": False, "ticks": "", "showline": False, "fixedrange": True}
+    return {
+        "height": 60 + height * len(panel.ticks_y),
+        "least_width": round(_NAMES_PIXELS + least_width * max(end for _, end in columns.values())),
+        "data": [trace],
+        "layout": {
+            "title": {"text": ""},
+            "margin": {"l": 8, "r": 12, "t": 26, "b": 8},
+            "showlegend": False,
+            "xaxis": {"title": {"text": ""}, "side": "top", "automargin": True, "tickangle": 0}
+            | {"tickvals": list(heads.values()), "ticktext": [_lines(name, _HEAD_WIDTH) for name in heads]}
+            | axis,
+            "yaxis": _y_axis(panel) | axis | {"automargin": True},
+            "shapes": [],
+        },
+    }
+
+
+def _axes(panel: Panel, stacked: bool) -> dict[str, Any]:
     height = _STACKED_PIXELS * panel.height if stacked else _PANEL_PIXELS
     if panel.ticks_y:
         height = 90 + _ROW_PIXELS * len(panel.ticks_y)
@@ -107,7 +155,7 @@ def _y_axis(panel: Panel) -> dict[str, Any]:
     if panel.ticks_y:
         places = len(panel.ticks_y)
         axis |= {"tickvals": list(range(places)), "range": [places - 0.4, -0.6]}
-        axis |= {"ticktext": ["<br>".join(map(_escape, textwrap.wrap(tick, _TICK_WIDTH))) for tick in panel.ticks_y]}
+        axis |= {"ticktext": [_lines(tick, _TICK_WIDTH) for tick in panel.ticks_y]}
     elif panel.range_y:
         low, high = panel.range_y
         # The axis finds its own limits and is widened to these.
@@ -149,6 +197,10 @@ def _where(panel: Panel) -> str:
     if panel.ticks_y:
         return "%{x:.1f}%"
     return "%{y:.1f}%" if panel.log_x else "x: %{x:.4~g}, y: %{y:.4~g}"
+
+
+def _lines(text: str, width: int) -> str:
+    return "<br>".join(map(_escape, textwrap.wrap(text, width)))
 
 
 def _escape(text: str) -> str:
