@@ -48,7 +48,12 @@ def can_confine() -> bool:
     return _version() >= 1
 
 
-def confine(forbidden: Iterable[Path], allowed: Iterable[Path] = (), unchanged: Iterable[Path] = ()) -> bool:
+def confine(
+    forbidden: Iterable[Path],
+    allowed: Iterable[Path] = (),
+    unchanged: Iterable[Path] = (),
+    readable: Iterable[Path] = (),
+) -> bool:
     """Give up, for good, to read and change what is in some folders, and to change what is in others.
 
     It holds for the calling thread and for all threads and processes that it starts, not for threads that run already.
@@ -60,6 +65,7 @@ def confine(forbidden: Iterable[Path], allowed: Iterable[Path] = (), unchanged: 
         forbidden: folders that are closed; they need not exist.
         allowed: files and folders, also such inside of the others, that stay open for reading and writing.
         unchanged: folders that can be read, and in which nothing can be written, made or removed.
+        readable: files and folders, also such inside of the forbidden ones, that stay open for reading alone.
 
     Returns:
         False where the system cannot do it; nothing has changed then.
@@ -76,7 +82,7 @@ def confine(forbidden: Iterable[Path], allowed: Iterable[Path] = (), unchanged: 
     try:
         closed, fixed, opened = ([path.resolve() for path in paths] for paths in (forbidden, unchanged, allowed))
         rights = dict.fromkeys(opened, _READ_FILE | change)
-        for path in _beside(closed):
+        for path in (*_beside(closed), *(path.resolve() for path in readable)):
             rights[path] = rights.get(path, 0) | _READ_FILE
         for path in _beside([*closed, *fixed]):
             rights[path] = rights.get(path, 0) | change

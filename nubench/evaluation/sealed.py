@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -50,7 +51,9 @@ class SealedTraining:
     """A training in a child process; used as a context, at whose end the child is gone.
 
     Args:
-        order: what it is told; its folder ``handout`` is made, and emptied at the end.
+        order: what it is told; its folder ``handout`` is made, and emptied at the end. The child reads what is handed
+            over in it, and changes nothing but two folders in it, for what it returns and for temporary files: a
+            folder that it could move and put a link in its place would lead us to the files of others.
         handout: the events that it is given; None for a child that helps another one with a training: it finds in the
             folder what that one was given, deposits included, and what it prints goes to :attr:`log`.
         forbidden: folders that the child must not read, as far as the system can see to it; nor may it change what is
@@ -74,13 +77,16 @@ class SealedTraining:
         self._order, self._handout, self._forbidden = order, handout, forbidden
         self._progress, self._relay, self._deposits = progress, ProgressRelay(progress), deposits
         self._folder = order.handout
+        self._returned, self._temporary = self._folder / "returned", self._folder / "tmp"
         self.log = self._folder / f"process{order.job.seat.number if order.job.seat else 0}.log"
 
     def __enter__(self) -> Self:
-        make_folder(self._folder / "tmp")
         self._kernels = make_kernel_caches(self._order.job.device)
         if self._handout is not None:
             self._empty()
+        for folder in (self._returned, self._temporary):
+            make_folder(folder)
+        if self._handout is not None:
             self._handout.save(self._folder)
         commands, our_commands = os.pipe()
         our_answers, answers = os.pipe()
@@ -93,7 +99,7 @@ class SealedTraining:
                 stdin=subprocess.DEVNULL,
                 stdout=printed,
                 stderr=printed,
-                env=_environment(self._folder / "tmp"),
+                env=_environment(self._temporary),
             )
         except BaseException:
             for end in (our_commands, our_answers):
@@ -183,7 +189,7 @@ class SealedTraining:
         return self._order.job.method
 
     def _arrays(self, ask: Callable[[str], Any]) -> Outputs:
-        file = self._folder / "outputs.safetensors"
+        file = self._returned / "outputs.safetensors"
         try:
             ask(str(file))
             return Outputs.load(file)
@@ -235,9 +241,10 @@ class SealedTraining:
         job = self._order.job
         walls = {
             "forbidden": self._forbidden,
-            "allowed": (self._folder, job.directory, job.source_directory, *self._order.plugin_files, *self._kernels),
+            "allowed": (self._returned, self._temporary, job.directory, job.source_directory, *self._kernels),
             # What lies beside the forbidden folders is read, and decides what others compute.
             "unchanged": (*{folder.parent for folder in self._forbidden}, *code_folders()),
+            "readable": (self._folder, *self._order.plugin_files),
         }
         self._send(**{name: [str(path) for path in paths] for name, paths in walls.items()})
         self._send(**self._order.model_dump(mode="json"))
@@ -264,6 +271,9 @@ class SealedTraining:
         """Remove what was handed over; a killed evaluation leaves it for the next one to remove."""
         for file in self._folder.glob("*.safetensors"):
             file.unlink(missing_ok=True)
+        # What the child made may be anything, a link among it: that goes, and not what it leads to.
+        for folder in (self._returned, self._temporary):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _environment(temporary: Path) -> dict[str, str]:

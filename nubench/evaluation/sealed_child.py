@@ -43,7 +43,7 @@ def main() -> NoReturn:
     incoming, outgoing = os.fdopen(commands, encoding="utf-8"), os.fdopen(answers, "w", encoding="utf-8")
     try:
         walls = {name: [Path(path) for path in paths] for name, paths in json.loads(incoming.readline()).items()}
-        confined = confine(walls["forbidden"], walls["allowed"], walls["unchanged"])
+        confined = confine(**walls)
         outgoing.write(json.dumps({"confined": confined}) + "\n")
         outgoing.flush()
         _serve(incoming, outgoing)

@@ -51,8 +51,10 @@ from nubench.storage.locking import locked
 
 __all__ = ["Request", "Runner", "choose_device", "make_config"]
 
+# What is handed over to a training that is under way, and the lock of each.
+_HANDOUTS = "handouts"
 # What a sealed training must not read or change of the cache: data with labels, and the work of others.
-_FORBIDDEN = ("data", "imported", "trainings", "results", "predictions", "failures", EMBEDDINGS_FOLDER)
+_FORBIDDEN = ("data", "imported", "trainings", _HANDOUTS, "results", "predictions", "failures", EMBEDDINGS_FOLDER)
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ class Runner:
         self._plugin_files = tuple(
             Path(plugin.origin).resolve() for plugin in registry.plugins if plugin.distribution == FILE_DISTRIBUTION
         )
-        self._metrics = [registered.thing for registered in registry.metrics()]
+        self._metrics = registry.metrics()
         self._data = RunData(self.dataset, self.splits, self.shift.name, self.points)
         self._record = method_record(self.registered, self.config)
         self._simulation_seconds = 0.0
@@ -143,7 +145,10 @@ class Runner:
 
         The checksums of the data are among it, so the name is another once data are built that were not there.
         """
-        return self._key(seed, "result" if self.sealed else "unsealed result", source_only=False)
+        role = "result" if self.sealed else "unsealed result"
+        # Its scores hold those metrics.
+        metrics = {metric.full_name: environment.code_digest(metric.plugin.module) for metric in self._metrics}
+        return self._key(seed, role, source_only=False, metrics=metrics)
 
     def finished(self, seed: int) -> Result | None:
         """The result in the cache, or None when there is none, or data that it needs are not built.
@@ -213,7 +218,7 @@ class Runner:
     def _train(self, seed: int, target: ShiftPoint | None) -> _Trained:
         """Train once, and have all test events judged, or those of the target alone.
 
-        No label of a test event is in the memory of this process or the child's before it is over.
+        No label of a test event is in the memory of the child, which inherits none of this process's.
         """
         source = self._source.handout
         at = f", target {target.name}" if target else ""
@@ -276,7 +281,10 @@ class Runner:
         detector = self._detector.thing
         can_resimulate = isinstance(detector, ResimulableDetector) and self._data.has_deposits
         waiting = f"{self._name}, seed {job.seed}: another process is at this training; waiting for it."
-        with locked(job.directory / ".lock", self._progress.say, waiting):
+        # Beside the training's own folder: what is in that, a plugin may have put there.
+        handout_folder = self._cache / _HANDOUTS / job.directory.name
+        make_folder(handout_folder)
+        with locked(handout_folder / ".lock", self._progress.say, waiting):
             if not self.sealed:
                 resimulable = detector if isinstance(detector, ResimulableDetector) and can_resimulate else None
                 design, method = self.backbone.thing, self.registered.thing
@@ -288,7 +296,7 @@ class Runner:
                 method=self.registered.full_name,
                 backbone=self.backbone.full_name,
                 detector=self._detector.full_name if can_resimulate else None,
-                handout=job.directory / "handout",
+                handout=handout_folder,
             )
             forbidden = [self._cache / name for name in _FORBIDDEN]
             with sealed_training(order, handout, forbidden, self._progress, self._deposits, self.devices) as session:
@@ -360,13 +368,14 @@ class Runner:
     def _point_result(
         self, point: ShiftPoint, predictions: PointPredictions, test: TestEvents, readouts: FittedReadouts
     ) -> PointResult:
+        metrics = [registered.thing for registered in self._metrics]
         return PointResult(
             point=point.name,
             parameters=dict(point.settings),
             events=len(predictions.event_id),
             strength=point.strength,
             present=pack(test.present(predictions.event_id)),
-            readouts=readouts_from(predictions, test, self._metrics, probe_converged=readouts.probe_converged),
+            readouts=readouts_from(predictions, test, metrics, probe_converged=readouts.probe_converged),
         )
 
     def _cost(self, reports: Sequence[Report], start: float, cpu_start: float) -> Cost:
@@ -387,7 +396,7 @@ class Runner:
     def _predictions_file(self, seed: int) -> Path:
         return self._cache / "predictions" / f"{self.key(seed)}.safetensors"
 
-    def _key(self, seed: int, role: str, *, source_only: bool) -> str:
+    def _key(self, seed: int, role: str, *, source_only: bool, **further: Any) -> str:
         circumstances: dict[str, Any] = {
             "backbone": self.backbone.name,
             "engine": self.engine,
@@ -395,5 +404,8 @@ class Runner:
             "device": self.device,
             "code": environment.code_digest(self.registered.plugin.module),
             "backbone_code": environment.code_digest(self.backbone.plugin.module),
+            # It simulates training events again.
+            "detector_code": environment.code_digest(self._detector.plugin.module),
+            **further,
         }
         return work_key(self._record, self._data, seed, role, source_only=source_only, circumstances=circumstances)

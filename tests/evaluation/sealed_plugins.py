@@ -47,26 +47,28 @@ import nubench
 from nubench.methods import Method, Model
 
 known = json.loads((Path(__file__).parent / "known.json").read_text())
-LENGTH, SUM, SQUARES, DIGESTS = (known[name] for name in ("length", "sum", "squares", "digests"))
+SHORTEST = min(secret["length"] for secret in known["secrets"].values())
 
 def labels_in(values):
     """The names of the label arrays that stand somewhere in an array of numbers."""
-    if len(values) < LENGTH:
-        return []
     small = np.where((values >= 0) & (values <= 2), values, 50).astype(np.int64)
+    return [name for name, secret in known["secrets"].items() if stands_in(small, **secret)]
+
+def stands_in(small, length, total, squares, digest):
+    if len(small) < length:
+        return False
     def sums(each):
-        total = np.concatenate([[0], np.cumsum(each)])
-        return total[LENGTH:] - total[:-LENGTH]
-    places = np.flatnonzero((sums(small) == SUM) & (sums(small * small) == SQUARES))
-    found = [hashlib.sha256(small[i : i + LENGTH].astype(np.uint8).tobytes()).hexdigest() for i in places]
-    return [DIGESTS[digest] for digest in found if digest in DIGESTS]
+        added = np.concatenate([[0], np.cumsum(each)])
+        return added[length:] - added[:-length]
+    places = np.flatnonzero((sums(small) == total) & (sums(small * small) == squares))
+    return any(hashlib.sha256(small[i : i + length].astype(np.uint8).tobytes()).hexdigest() == digest for i in places)
 
 def numbers_in(thing):
     """The numbers that an object holds."""
     kind = type(thing)
     if kind.__module__ == "torch" and kind.__name__ in ("Tensor", "Parameter") and not thing.is_meta:
         thing = thing.detach().cpu().float().numpy()
-    if kind in (list, tuple) and len(thing) >= LENGTH and all(type(x) in (int, float) for x in thing):
+    if kind in (list, tuple) and len(thing) >= SHORTEST and all(type(x) in (int, float) for x in thing):
         thing = np.array(thing, dtype=object)
         thing = np.array([x if 0 <= x <= 2 else 50 for x in thing])
     if kind in (bytes, bytearray):
@@ -120,6 +122,9 @@ def tried(path):
     return done
 
 def search(context, moment):
+    # Of several trainings, one is looked into from outside.
+    if context.directory.name != known["directory"]:
+        return
     found = {"objects": [], "open": [], "touched": {}}
     looked_at = 0
     for thing in reachable():
@@ -131,7 +136,9 @@ def search(context, moment):
         except OSError:
             pass
     cache = context.directory.parents[1]
-    for path in sorted(path for path in cache.rglob("*") if path.is_file() and context.directory not in path.parents):
+    # What was handed over is its own, and stays as it is for now.
+    own = {context.directory, cache / "handouts" / context.directory.name}
+    for path in sorted(path for path in cache.rglob("*") if path.is_file() and not own & set(path.parents)):
         found["touched"][str(path.relative_to(cache))] = tried(path)
     found["environment"] = [name for name in os.environ if name == "NUBENCH_CACHE"]
     found["looked_at"] = looked_at
@@ -148,8 +155,8 @@ class Searching(Model):
         self.context, self.calls = context, 0
     def log_probabilities(self, events):
         self.calls += 1
-        # The validation events come first, then those of each point.
-        if self.calls == 1 + known["points"]:
+        # The validation events come first, then those of each point that this training is for.
+        if self.calls == known["calls"]:
             search(self.context, "at-test")
         return np.full((len(events), 3), np.log(1 / 3), np.float32)
 
@@ -158,12 +165,20 @@ class Hostile(Method):
     title = "looks for labels"
     ranked_by = "head"
     uses_backbone = False
+    target_access = known["access"]
     def fit(self, data, context):
         model = Searching(context)
-        if known["digits"]:
-            planted = np.array(known["digits"], np.int64) - 7
-            # One array, and every kind of number at an odd place.
-            model.planted = planted, [bytearray(b"7" + planted.astype(kind).tobytes()) for kind in known["kinds"]]
+        if known["access"] == "unlabelled":
+            assert len(data.target) == known["target_events"]
+            try:
+                data.target_labels
+            except nubench.errors.PluginError:
+                pass
+        # Each as one array, and as every kind of number at an odd place.
+        model.planted = [
+            (values, [bytearray(b"7" + values.astype(kind).tobytes()) for kind in known["kinds"]])
+            for values in (np.array(digits, np.int64) - 7 for digits in known["digits"])
+        ]
         search(context, "at-fit")
         return model
 

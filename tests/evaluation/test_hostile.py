@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from memory_search import KINDS, found_in_memory, images
 from sealed_plugins import HOSTILE
@@ -37,11 +38,16 @@ OF_OTHERS = (
     "predictions/other.safetensors",
     "failures/other.json",
     "embeddings/other.safetensors",
+    "handouts/other/target.safetensors",
 )
+#: Of the data set of the run itself.
+LABELLED = ("labels/test", "labels/adapt", "test", "adapt", "train")
 CLOSED = {"imported", *(Path(name).parts[0] for name in OF_OTHERS)}
 
 
-def _run(folder: Path, synthetic_events: Make, planted: bool) -> tuple[Runner, dict[str, Any], dict[str, set[str]]]:
+def _run(
+    folder: Path, synthetic_events: Make, access: str, planted: bool
+) -> tuple[Runner, dict[str, Any], dict[str, set[str]]]:
     """Run the hostile method; returns what it found, and what was found in its memory, at each moment."""
     plugin = folder / "plugins" / "mine.py"
     plugin.parent.mkdir()
@@ -49,31 +55,40 @@ def _run(folder: Path, synthetic_events: Make, planted: bool) -> tuple[Runner, d
     registry = load_plugins([])
     dataset = build(registry, folder / "cache", synthetic_events)
     points = dataset.card.shift("gains").all_points(dataset.card.nominal)
+    for number, point in enumerate(points):
+        dataset.add_events("adapt", "gains", point, [synthetic_events(50, 30 + number)], 50, {})
     labels = {point.name: load_labels(dataset, "test", "gains", point).labels for point in points}
     handed = {name: found[keyed_order(KEY, name, len(found))] for name, found in labels.items()}
-    # The other points have nominal's events but the first one or two: what they have in common is looked for.
-    orders = {"as in the file": labels["nominal"][2:], **{f"as handed over at {name}": handed[name] for name in handed}}
-    secret = orders["as in the file"]
+    secrets = {
+        # The other points have nominal's events but the first one or two: what they have in common is looked for.
+        "test, as in the file": labels["nominal"][2:],
+        **{f"test, as handed over at {name}": order for name, order in handed.items()},
+        # In the order in which the events are handed over: this is what a method would want.
+        **{f"adapt at {point.name}": load_labels(dataset, "adapt", "gains", point).labels for point in points},
+    }
     known = {
-        "points": len(points),
-        "digests": {hashlib.sha256(secret.astype(np.uint8).tobytes()).hexdigest(): "as in the file"},
-        "length": len(secret),
-        "sum": int(secret.sum()),
-        "squares": int((secret**2).sum()),
+        "access": access,
+        "calls": 2 if access == "unlabelled" else 1 + len(points),
+        "target_events": 50,
+        "secrets": {name: description(values) for name, values in secrets.items()},
         # For the control alone: other numbers, from which the labels follow.
-        "digits": (secret + 7).tolist() if planted else [],
+        "digits": [(values + 7).tolist() for values in secrets.values()] if planted else [],
         "kinds": KINDS,
     }
-    (plugin.parent / "known.json").write_text(json.dumps(known))
     for name in OF_OTHERS:
         path = folder / "cache" / name
         path.parent.mkdir(parents=True)
         path.write_text("0 1 2")
 
+    def write(directory: str) -> None:
+        (plugin.parent / "known.json").write_text(json.dumps({**known, "directory": directory}))
+
+    write("not known yet")
     request = Request("mine", "gains", dataset="drawn", device="cpu")
     runner = Runner(request, load_plugins([plugin]), folder / "cache", SilentProgress(), processes=1)
-    directory = runner.job(0, None).directory
-    patterns = {f"{kind} {order}": image for order, values in orders.items() for kind, image in images(values).items()}
+    directory = runner.job(0, points[0] if access == "unlabelled" else None).directory
+    write(directory.name)
+    patterns = {f"{kind} {name}": image for name, values in secrets.items() for kind, image in images(values).items()}
     over = threading.Event()
     with ThreadPoolExecutor(1) as pool:
         searching = pool.submit(_search_memory, directory, patterns, over)
@@ -84,6 +99,17 @@ def _run(folder: Path, synthetic_events: Make, planted: bool) -> tuple[Runner, d
         memory = searching.result()
     assert result.environment.confined is can_confine()
     return runner, {moment: json.loads((directory / f"{moment}.json").read_text()) for moment in MOMENTS}, memory
+
+
+def description(labels: npt.NDArray[np.integer]) -> dict[str, Any]:
+    """What an array of labels is recognised by, without having it."""
+    digest = hashlib.sha256(labels.astype(np.uint8).tobytes()).hexdigest()
+    return {
+        "length": len(labels),
+        "total": int(labels.sum()),
+        "squares": int((labels**2).sum()),
+        "digest": digest,
+    }
 
 
 def _search_memory(directory: Path, patterns: Mapping[str, bytes], over: threading.Event) -> dict[str, set[str]]:
@@ -98,9 +124,9 @@ def _search_memory(directory: Path, patterns: Mapping[str, bytes], over: threadi
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("planted", [False, True])
+@pytest.mark.parametrize(("access", "planted"), [("none", False), ("unlabelled", False), ("unlabelled", True)])
 def test_a_method_that_tries_everything_finds_no_label(
-    synthetic_events: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planted: bool
+    synthetic_events: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, access: str, planted: bool
 ) -> None:
     """It walks objects, frames, closures and open files, and tries every file of the cache.
 
@@ -109,7 +135,7 @@ def test_a_method_that_tries_everything_finds_no_label(
     monkeypatch.setenv("NUBENCH_PLUGINS", "")
     monkeypatch.setenv("NUBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("nubench.runs.runner.secrets", SimpleNamespace(token_bytes=lambda size: KEY))
-    runner, told, memory = _run(tmp_path, synthetic_events, planted)
+    runner, told, memory = _run(tmp_path, synthetic_events, access, planted)
     for moment in MOMENTS:
         found = told[moment]
         assert found["looked_at"] > 10_000
@@ -118,7 +144,7 @@ def test_a_method_that_tries_everything_finds_no_label(
         assert "nubench.evaluation.labels" not in found["modules"]
         assert not [path for path in found["open"] if str(runner.dataset.directory) in path]
         files = found["touched"]
-        assert {*OF_OTHERS, "imported/drawn/labels/test/nominal.h5", "imported/drawn/test/nominal.h5"} <= files.keys()
+        assert {*OF_OTHERS, *(f"imported/drawn/{name}/nominal.h5" for name in LABELLED)} <= files.keys()
         if can_confine():
             # Others than these may be read, such as the tables of Geant4, and none is changed.
             closed = {path: ways for path, ways in files.items() if Path(path).parts[0] in CLOSED}
@@ -126,8 +152,10 @@ def test_a_method_that_tries_everything_finds_no_label(
             assert [path for path, ways in files.items() if set(ways) - {"read"}] == []
         if planted:
             # Both searches work: they find what is there, as every kind of number.
-            assert "as in the file" in found["objects"]
-            assert memory[moment] == {f"{kind} as in the file" for kind in KINDS}
+            names = {f"test, as handed over at {point.name}" for point in runner.points}
+            names |= {"test, as in the file", *(f"adapt at {point.name}" for point in runner.points)}
+            assert set(found["objects"]) == names
+            assert memory[moment] == {f"{kind} {name}" for kind in KINDS for name in names}
         else:
             assert found["objects"] == []
             assert memory[moment] == set()

@@ -96,9 +96,9 @@ def _sealed(
         method=told.method,
         backbone="tiny",
         detector="lartpc" if deposits else None,
-        handout=told.directory / "handout",
+        handout=folder / "cache" / "handouts" / "one",
     )
-    forbidden = [folder / "cache" / name for name in ("data", "trainings")]
+    forbidden = [folder / "cache" / name for name in ("data", "trainings", "handouts")]
     with SealedTraining(order, handout, forbidden, progress or SilentProgress(), deposits) as training:
         yield training
 
@@ -257,7 +257,7 @@ def test_how_a_training_fails_reaches_the_user_as_one_message(
     unforeseen = "failed in fit" in message
     assert capfd.readouterr().err.count("Traceback") == unforeseen
     assert not child.is_running()
-    assert list((tmp_path / "cache" / "trainings" / "one" / "handout").glob("*.safetensors")) == []
+    assert list((tmp_path / "cache" / "handouts" / "one").iterdir()) == []
 
 
 def test_a_method_that_declared_nothing_has_no_target(source: Handout, tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_a_method_that_declared_nothing_has_no_target(source: Handout, tmp_path:
 
 def test_test_events_come_after_the_training(synthetic_events: Make, source: Handout, tmp_path: Path) -> None:
     body = """
-handout = context.directory / "handout"
+handout = context.directory.parents[1] / "handouts" / "one"
 (context.directory / "seen").write_text(" ".join(sorted(file.stem for file in handout.glob("*.safetensors"))))
 return Guess()
 """
@@ -279,6 +279,49 @@ return Guess()
     assert made.embeddings is None
     assert made.log_probabilities is not None
     assert (tmp_path / "cache" / "trainings" / "one" / "seen").read_text() == "target train val"
+
+
+#: Puts links to another one's files in the place of what it may write, and tries to do so where it may not.
+LINKS = """
+cache = context.directory.parents[1]
+own, other = cache / "handouts" / "one", cache / "predictions"
+done = []
+for way, attempt in {
+    "move": lambda: own.rename(context.directory / "moved"),
+    "move within": lambda: own.rename(own.with_name("moved")),
+    "move what is returned": lambda: (own / "returned").rename(own / "tmp" / "moved"),
+    "add": lambda: (own / "new.safetensors").symlink_to(other / "one.safetensors"),
+    "replace": lambda: (own / "train.safetensors").unlink(),
+    "write": lambda: (own / "train.safetensors").write_text("lie"),
+}.items():
+    try:
+        attempt()
+        done.append(way)
+    except OSError:
+        pass
+for folder in (own / "returned", own / "tmp"):
+    (folder / "one").symlink_to(other)
+    (folder / "outputs.safetensors").symlink_to(other / "one.safetensors")
+(context.directory / "done").write_text(" ".join(done) or "nothing")
+return Guess()
+"""
+
+
+@pytest.mark.skipif(not can_confine(), reason="this system cannot confine a process: Landlock needs Linux 5.13")
+def test_links_lead_the_evaluation_to_no_file_of_others(
+    synthetic_events: Make, source: Handout, tmp_path: Path
+) -> None:
+    other = tmp_path / "cache" / "predictions" / "one.safetensors"
+    other.parent.mkdir(parents=True)
+    other.write_text("theirs")
+    with _sealed(tmp_path, source, plugin(LINKS)) as training:
+        training.fit()
+        made = training.outputs(synthetic_events(5, 4).events)
+    assert made.log_probabilities is not None
+    assert made.log_probabilities.shape == (5, 3)
+    assert (tmp_path / "cache" / "trainings" / "one" / "done").read_text() == "nothing"
+    assert other.read_text() == "theirs"
+    assert list((tmp_path / "cache" / "handouts" / "one").iterdir()) == []
 
 
 class _Recorded:

@@ -84,12 +84,12 @@ def _shared(
         method="mine",
         backbone="tiny",
         detector="lartpc",
-        handout=directory / "handout",
+        handout=folder / "cache" / "handouts" / "one",
     )
     rows = np.zeros((48, 3), np.float32)
     deposits = Deposits(np.arange(49), rows, rows + 1, rows[:, 0], rows[:, 0]), np.arange(48) + 7
     handout = Handout(train.events, train.labels, val.events, val.labels)
-    forbidden = [folder / "cache" / name for name in ("data", "trainings")]
+    forbidden = [folder / "cache" / name for name in ("data", "trainings", "handouts")]
     with SharedTraining(order, handout, forbidden, SilentProgress(), lambda: deposits, 2) as training:
         yield training
 

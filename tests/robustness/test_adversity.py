@@ -79,7 +79,7 @@ def build(disk: Path) -> None:
         ("nothing", 10_000_000, "--no-sealed", r"cannot write \S*/truth/train\.h5: the disk is full"),
         ("data", 40_000, "--no-sealed", r"cannot access \S*/weights\.safetensors: the disk is full"),
         ("data", 0, "--no-sealed", r"cannot access \S*/cache/\S+: the disk is full"),
-        ("data", 200_000, "--sealed", r"cannot access \S*/handout/train\.safetensors: the disk is full"),
+        ("data", 200_000, "--sealed", r"cannot access \S*/handouts/\S+/train\.safetensors: the disk is full"),
     ],
 )
 def test_a_disk_that_fills_while_it_is_written_is_named_and_the_run_goes_on_when_there_is_room(

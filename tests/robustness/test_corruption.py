@@ -80,7 +80,7 @@ class World:
     @property
     def handed(self) -> Path:
         """What a sealed training was handed."""
-        return self.cache / "trainings" / "killed-0" / "handout"
+        return self.cache / "handouts" / "killed-0"
 
     @property
     def card(self) -> Path:

@@ -27,4 +27,4 @@ def test_every_stage_is_measured_and_no_events_are_left_behind(
     assert lines[0].endswith("2 steps")
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[3:]]
     assert [row[:2] for row in rows] == [["write", "3,690"], ["open", "3,600"], ["train", "256"], ["judge", "90"]]
-    assert not list(tmp_path.rglob("handout/*.safetensors"))
+    assert not list(tmp_path.rglob("handouts/*/*.safetensors"))

@@ -82,7 +82,8 @@ def test_a_run_has_a_name_is_found_again_and_keeps_its_predictions(
     assert runner.key(0) == _runner(registry, shared_cache).key(0)
     assert len({runner.key(0), runner.key(1), _runner(registry, shared_cache, sealed=False).key(0)}) == 3
     # Nothing that was handed over or back is left behind.
-    of_this = (shared_cache / "trainings").glob("sizes-*")
+    of_this = [folder for part in ("trainings", "handouts") for folder in (shared_cache / part).glob("sizes-*")]
+    assert len(of_this) == 2
     assert [file for folder in of_this for file in folder.rglob("*.safetensors")] == []
 
     file = shared_cache / "predictions" / f"{runner.key(0)}.safetensors"
@@ -115,6 +116,32 @@ def test_a_run_has_a_name_is_found_again_and_keeps_its_predictions(
         by_id = dict(zip(labels.truth.event_id.tolist(), voxels.tolist(), strict=True))
         expected = [4 if by_id[event] > 1 else 0 for event in found.event_id.tolist()]
         assert guessed.tolist() == expected
+
+
+METRIC = """
+import nubench
+from nubench.evaluation.metrics import Metric
+
+@nubench.hookimpl
+def register_metrics():
+    return [Metric("error", "share of wrong events", False, lambda labels, rows: {value})]
+"""
+
+
+def test_another_metric_is_another_result_of_the_same_training(
+    tiny_plugin: Path, shared_cache: Path, tmp_path: Path
+) -> None:
+    _registry(tmp_path, tiny_plugin)
+    metric = tmp_path / "metric.py"
+    names, trainings = set(), set()
+    for value in (None, 0.5, 0.25):
+        metric.write_text(METRIC.format(value=value))
+        plugins = [tiny_plugin, tmp_path / "sizes.py", *([metric] if value else [])]
+        runner = _runner(load_plugins(plugins), shared_cache)
+        names.add(runner.key(0))
+        trainings.add(runner.job(0, None).directory)
+    assert len(names) == 3
+    assert len(trainings) == 1
 
 
 @pytest.mark.slow
