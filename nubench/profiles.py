@@ -6,6 +6,8 @@ card, under the profile's name.
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from nubench.errors import unknown_name
@@ -31,6 +33,16 @@ class Profile(BaseModel):
     seeds: int = Field(ge=1)
     views: int = Field(ge=1)
     batch_size: int = Field(ge=1)
+
+
+def recorded_settings(profile: Profile, sizes: BaseModel) -> dict[str, Any]:
+    """What results say of a budget.
+
+    Args:
+        profile: the budget.
+        sizes: events of each split, as the card of the data set states them for it.
+    """
+    return {**profile.model_dump(), "sizes": sizes.model_dump()}
 
 
 PROFILES = {

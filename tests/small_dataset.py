@@ -17,6 +17,7 @@ from nubench.evaluation.metrics import Metric
 from nubench.evaluation.predictions import PointPredictions, write_predictions
 from nubench.evaluation.rescoring import TestEvents, readouts_from
 from nubench.plugins.registry import PluginRegistry
+from nubench.profiles import profile_called, recorded_settings
 from nubench.results.bits import pack
 from nubench.results.files import write_result
 from nubench.results.schema import Result
@@ -87,7 +88,9 @@ def run_content(
     points = shift.all_points(card.nominal)
     test = TestEvents.union(truth.values())
     content = result_content(seed=seed, shift="gains", events=EVENTS)
-    records = dataset.records(("test",), "gains", points)
+    records = dataset.records(("train", "val", "test"), "gains", points)
+    settings = recorded_settings(profile_called("smoke"), card.sizes_of("smoke"))
+    content["profile"] = {"name": "smoke", "settings": settings}
     content |= {"predictions": digest, "test_events": len(test)}
     content["dataset"] |= {
         "name": card.name,
@@ -96,6 +99,7 @@ def run_content(
         "classes": list(card.class_names),
         "recipe": dataset.recipe_digest,
         "checksums": {file: record.content for file, record in records.items()},
+        "events": dict.fromkeys(("train", "val", "test"), EVENTS),
     }
     content["shift"] = {
         "name": "gains",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,8 +46,8 @@ def leaderboard(
     boards = _boards_of(leaderboards)
     chosen = _of_detectors(boards, detectors)
     columns = [registered.thing for registered in load_registry(plugin).columns()]
-    generate_leaderboards(leaderboards, columns)
-    _print(console, leaderboards, chosen)
+    generate_leaderboards(leaderboards, columns, partial(typer.echo, err=True))
+    print_tables(console, leaderboards, chosen)
     if detectors is not None:
         _print_across(console, chosen)
     page = leaderboards / SITE / "index.html"
@@ -80,7 +81,7 @@ def print_boards(console: Console, leaderboards: Path, results: Sequence[Result]
     from nubench.results.files import canonical, experiment
 
     wanted = {canonical(experiment(result)) for result in results}
-    _print(
+    print_tables(
         console,
         leaderboards,
         [
@@ -116,7 +117,7 @@ def _of_detectors(boards: Sequence[Board], detectors: str | None) -> list[Board]
     return [board for board in boards if board.example.dataset.detector in wanted]
 
 
-def _print(console: Console, leaderboards: Path, boards: Iterable[Board]) -> None:
+def print_tables(console: Console, leaderboards: Path, boards: Iterable[Board]) -> None:
     from nubench.leaderboard.terminal import board_table
 
     for board in boards:

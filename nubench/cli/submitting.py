@@ -43,7 +43,7 @@ class Submitter:
         self._truth = TruthSource(registry, cache)
         self._metrics = [registered.thing for registered in registry.metrics()]
         self._columns = [registered.thing for registered in registry.columns()]
-        self._leaderboards, self._cache, self._unsealed = leaderboards, cache, unsealed
+        self._leaderboards, self._unsealed = leaderboards, unsealed
         self._written: list[Path] = []
 
     def submit(self, run: Path) -> Path:
@@ -57,13 +57,9 @@ class Submitter:
     def write_boards(self) -> None:
         """Write tables and figures anew, if anything was submitted."""
         from nubench.leaderboard.generate import generate_leaderboards
-        from nubench.storage.locking import locked
 
         if self._written:
-            # Jobs that end together would each write tables without the others' results.
-            waiting = f"nubench: another process is writing the tables of {self._leaderboards}; waiting for it."
-            with locked(self._cache / "leaderboards.lock", partial(typer.echo, err=True), waiting):
-                generate_leaderboards(self._leaderboards, self._columns)
+            generate_leaderboards(self._leaderboards, self._columns, partial(typer.echo, err=True))
 
     @property
     def results(self) -> list[Result]:
@@ -151,6 +147,7 @@ def verify(
     from rich.text import Text
 
     from nubench.evaluation.recomputation import TruthSource
+    from nubench.leaderboard.charts import printable
     from nubench.results.submissions import PREDICTIONS
     from nubench.results.submissions import verify as verify_submissions
 
@@ -165,7 +162,9 @@ def verify(
     for verdict in verify_submissions(leaderboards, [folder / PREDICTIONS, *predictions], truth, metrics):
         counts[verdict.state] += 1
         name = verdict.path.relative_to(leaderboards).as_posix()
-        table.add_row(Text(name, overflow="fold"), Text(verdict.state, _STYLES[verdict.state]), Text(verdict.reason))
+        # Names of files and texts of results may hold what a terminal obeys.
+        where, why = Text(printable(name), overflow="fold"), Text(printable(verdict.reason))
+        table.add_row(where, Text(verdict.state, _STYLES[verdict.state]), why)
     console = make_console()
     if table.row_count:
         console.print(table)

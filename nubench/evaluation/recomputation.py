@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nubench.containers import Int64
+from nubench.datasets.cards import SPLITS
 from nubench.datasets.catalogue import find_card, open_dataset
 from nubench.errors import DataError, NubenchError
 from nubench.evaluation.labels import load_labels
@@ -15,6 +16,7 @@ from nubench.evaluation.metrics import Metric
 from nubench.evaluation.predictions import PointPredictions
 from nubench.evaluation.rescoring import TestEvents, readouts_from
 from nubench.plugins.registry import PluginRegistry
+from nubench.profiles import profile_called, recorded_settings
 from nubench.results.bits import pack
 from nubench.results.schema import PointResult, Result
 from nubench.results.scores import TOLERANCE
@@ -42,16 +44,28 @@ class Truth:
     """All that a result is computed from besides its predictions.
 
     Attributes:
-        classes, detector, strength_unit: as the card of the data set states them.
+        classes, detector, version, strength_unit: as the card of the data set states them.
+        settings: of the profile, without its title.
+        events: number of events at the source in each split that is here.
         points: the source first.
         test: the different test events of all points.
     """
 
     classes: tuple[str, ...]
     detector: str
+    version: str
     strength_unit: str
+    settings: Mapping[str, Any]
+    events: Mapping[str, int]
     points: tuple[LabelledPoint, ...]
     test: TestEvents
+
+    @property
+    def moved(self) -> frozenset[str]:
+        """The detector parameters that are not the same at all points."""
+        first, *others = (labelled.point.settings for labelled in self.points)
+        names = {name for settings in (first, *others) for name in settings}
+        return frozenset(name for name in names if any(other.get(name) != first.get(name) for other in others))
 
 
 class TruthSource:
@@ -81,8 +95,13 @@ class TruthSource:
         except NubenchError as error:
             raise NotAtHandError(f"data set {result.dataset.name!r} is not at hand: {error}") from error
         truth, checksums = self._known[key]
+        recorded = {name: value for name, value in result.profile.settings.items() if name != "title"}
+        if difference := _differ(truth.settings, recorded, "settings"):
+            raise NotAtHandError(f"the profile {result.profile.name!r} is another one here: {difference}")
         for file, content in checksums.items():
-            if result.dataset.checksums.get(file) != content:
+            # Which files of the other splits a method uses is its own affair.
+            is_used = file.startswith("test/") or file in result.dataset.checksums
+            if is_used and result.dataset.checksums.get(file) != content:
                 raise NotAtHandError(
                     f"data set {result.dataset.name!r} here holds other events in {file} than those of the result: "
                     f"their SHA-256 is {content}, in the result {result.dataset.checksums.get(file)}"
@@ -104,8 +123,22 @@ class TruthSource:
             labels = load_labels(dataset, "test", shift.name, point)
             labelled.append(LabelledPoint(point, labels.truth.event_id, labels.labels))
         test = TestEvents.union((found.event_id, found.labels) for found in labelled)
-        records = dataset.records(("test",), shift.name, points)
-        truth = Truth(card.class_names, card.detector, shift.strength_unit, tuple(labelled), test)
+        source = points[0].name
+        records = dataset.records(SPLITS, shift.name, points, (source,))
+        profile = profile_called(result.profile.name)
+        settings = recorded_settings(profile, card.sizes_of(profile.name))
+        del settings["title"]
+        at_source = {split: records.get(dataset.file_of(split, shift.name, source)) for split in SPLITS}
+        truth = Truth(
+            classes=card.class_names,
+            detector=card.detector,
+            version=str(card.version),
+            strength_unit=shift.strength_unit,
+            settings=settings,
+            events={split: record.events for split, record in at_source.items() if record},
+            points=tuple(labelled),
+            test=test,
+        )
         return truth, {file: record.content for file, record in records.items()}
 
 
@@ -132,8 +165,8 @@ def first_difference(
     """Compute a result again and return the first field that differs, or None.
 
     Compared are the points with their parameters and strengths, the events at each, every metric and every bit of every
-    read-out, the classes and the number of test events. Whole numbers and bits must be equal, fractions within 1e-9,
-    since two machines may add up in another order.
+    read-out, the classes and the version of the data set, and the number of events in each split that is here. Whole
+    numbers and bits must be equal, fractions within 1e-9, since two machines may add up in another order.
 
     Args:
         result: of version 2.
@@ -146,12 +179,15 @@ def first_difference(
         DataError: when the predictions are of fewer classes than the data set has.
         PluginError: when a metric of a plugin fails.
     """
-    stored = _comparable(result, result.points)
+    events = {split: result.dataset.events[split] for split in truth.events if split in result.dataset.events}
+    stored = _comparable(result, result.points) | {"events": events}
     if (given := sorted(predictions)) != (expected := sorted(result.shift.points)):
         return Difference("points", _short(expected), f"{_short(given)} in the predictions")
     computed: dict[str, Any] = {
         "classes": list(truth.classes),
         "detector": truth.detector,
+        "data-set version": truth.version,
+        "events": {split: truth.events[split] for split in events},
         "test_events": len(truth.test),
         "strength_unit": truth.strength_unit,
         "shift points": [labelled.point.name for labelled in truth.points],
@@ -176,8 +212,11 @@ def first_difference(
         points.append(
             PointResult(
                 point=before.point,
-                # A parameter that a later version adds, switched off, is in the card and not in the result.
-                parameters={name: settings[name] for name in before.parameters if name in settings},
+                # A parameter that a later version adds, switched off, is in the card and not in the result. One that
+                # moves is what the point is.
+                parameters={
+                    name: value for name, value in settings.items() if name in before.parameters or name in truth.moved
+                },
                 events=len(labelled.event_id),
                 strength=labelled.point.strength,
                 present=pack(truth.test.present(found.event_id)),
@@ -200,6 +239,7 @@ def _comparable(result: Result, points: Sequence[PointResult]) -> dict[str, Any]
     return {
         "classes": list(result.dataset.classes),
         "detector": result.dataset.detector,
+        "data-set version": result.dataset.version,
         "test_events": result.test_events,
         "strength_unit": result.shift.strength_unit,
         "shift points": list(result.shift.points),

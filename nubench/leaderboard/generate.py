@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -18,10 +18,12 @@ from nubench.leaderboard.site import paths
 from nubench.leaderboard.site.pages import ShownBoard, ShownSources, site_files
 from nubench.leaderboard.table import csv_text
 from nubench.results.files import SUBMISSIONS, load_results
-from nubench.storage.files import write_atomically
+from nubench.storage.files import make_folder, write_atomically
+from nubench.storage.locking import locked
 
 SITE: Final = "site"
 SOURCES: Final = "sources"
+_LOCK: Final = ".lock"
 _PAGE: Final = "README.md"
 #: Everything that a folder of a board may hold; nothing else is ever removed.
 _GENERATED: Final = (
@@ -31,14 +33,18 @@ _GENERATED: Final = (
 )
 
 
-def generate_leaderboards(root: Path, columns: Iterable[Column] = ()) -> tuple[Path, ...]:
+def generate_leaderboards(
+    root: Path, columns: Iterable[Column] = (), say: Callable[[str], None] = lambda message: None
+) -> tuple[Path, ...]:
     """Write the page, tables and charts of every board, the index and the site; remove what is of boards that are gone.
 
-    The same submissions give the same bytes, whatever was there before.
+    The same submissions give the same bytes, whatever was there before. One process at a time does so: of jobs that end
+    together each would write tables without the others' results.
 
     Args:
         root: the folder of the leaderboards, with the result files in ``submissions``.
         columns: what plugins add to the tables.
+        say: is told when another process is at it and is waited for.
 
     Returns:
         The files written, sorted; those of the site lie in ``site``.
@@ -48,7 +54,13 @@ def generate_leaderboards(root: Path, columns: Iterable[Column] = ()) -> tuple[P
         PluginError: when a column fails; nothing is written.
         NubenchError: when a file cannot be written.
     """
-    submissions, columns = root / SUBMISSIONS, tuple(columns)
+    make_folder(root)
+    with locked(root / _LOCK, say, f"nubench: another process is writing the tables of {root}; waiting for it."):
+        return _generate(root, tuple(columns))
+
+
+def _generate(root: Path, columns: tuple[Column, ...]) -> tuple[Path, ...]:
+    submissions = root / SUBMISSIONS
     boards = boards_of(load_results(submissions) if submissions.exists() else [])
     sources = _shown_sources(boards)
     charts = {f"{SOURCES}/{one.detector}-{one.shift}-{one.chart.name}": one.chart for one in sources}

@@ -19,7 +19,7 @@ from nubench.errors import PluginError
 from nubench.methods import Method
 from nubench.plugins.registry import Registered
 from nubench.problems import problems_of
-from nubench.profiles import Profile
+from nubench.profiles import Profile, recorded_settings
 from nubench.progress import Progress
 from nubench.results.schema import Dataset as DatasetRecord
 from nubench.results.schema import Method as MethodRecord
@@ -133,8 +133,7 @@ def method_record(registered: Registered[type[Method]], config: Any) -> MethodRe
 
 def profile_record(profile: Profile, card: Card) -> ProfileRecord:
     """What a result says of the budget."""
-    sizes = card.sizes_of(profile.name).model_dump()
-    return ProfileRecord(name=profile.name, settings={**profile.model_dump(), "sizes": sizes})
+    return ProfileRecord(name=profile.name, settings=recorded_settings(profile, card.sizes_of(profile.name)))
 
 
 def work_key(

@@ -115,6 +115,8 @@ PLACES = [
     ("points", 0, "parameters", "gain"),
     ("shift", "strength_unit"),
     ("dataset", "classes", 2),
+    ("dataset", "version"),
+    ("dataset", "events", "train"),
 ]
 
 
@@ -125,12 +127,40 @@ def test_a_changed_number_is_refused_with_its_name_and_both_values(world: World,
     for key in place[:-1]:
         inner = inner[key]
     old = inner[place[-1]]
-    inner[place[-1]] = old * 1.001 if isinstance(old, float) and old else 0.25 if isinstance(old, float) else "other"
+    if isinstance(old, int):
+        inner[place[-1]] = old + 1
+    else:
+        inner[place[-1]] = old * 1.001 if isinstance(old, float) and old else 0.25 if isinstance(old, float) else "3"
     world.content = content
     name = place[-1] if isinstance(place[-1], str) else place[-2]
     with pytest.raises(DataError, match=rf"what its predictions give: .*{name}.* in the file, and .*computed again"):
         submit(world.run(), world.leaderboards, world.source)
     assert not world.leaderboards.exists()
+
+
+def test_a_parameter_that_makes_a_point_what_it_is_cannot_be_left_out(world: World) -> None:
+    """One that no point moves may be: a later version has more of them."""
+    for point in world.content["points"]:
+        constant = next(name for name in point["parameters"] if name != "gain")
+        del point["parameters"][constant]
+    submit(world.run(), world.leaderboards, world.source)
+    for point in world.content["points"]:
+        del point["parameters"]["gain"]
+    with pytest.raises(DataError, match=r"points\.nominal\.parameters\.gain is None in the file, and "):
+        submit(world.run(), world.leaderboards, world.source)
+
+
+def test_another_budget_than_that_of_the_profile_is_not_at_hand(world: World) -> None:
+    world.content["profile"]["settings"]["seeds"] = 1
+    message = r"the profile 'smoke' is another one here: settings\.seeds is 1 in the file, and 3 when computed again"
+    with pytest.raises(NotAtHandError, match=message):
+        submit(world.run(), world.leaderboards, world.source)
+
+
+def test_other_training_events_are_not_at_hand(world: World) -> None:
+    world.content["dataset"]["checksums"]["train/nominal.h5"] = "e" * 64
+    with pytest.raises(NotAtHandError, match=r"holds other events in train/nominal.h5 than those of the result"):
+        submit(world.run(), world.leaderboards, world.source)
 
 
 def test_a_bit_that_was_moved_to_another_event_is_found(world: World) -> None:
@@ -372,7 +402,8 @@ def test_the_predictions_of_a_run_can_be_read_by_others(world: World) -> None:
 
 def test_whoever_waits_for_the_tables_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    holder = FileLock(world.cache / "leaderboards.lock")
+    world.leaderboards.mkdir()
+    holder = FileLock(world.leaderboards / ".lock")
     submitter = Submitter(world.registry, world.cache, world.leaderboards)
     submitter.submit(world.run())
 
@@ -382,7 +413,7 @@ def test_whoever_waits_for_the_tables_says_so(world: World, monkeypatch: pytest.
         holder.release()
 
     monkeypatch.setattr(typer, "echo", let_go)
-    monkeypatch.setattr(generate, "generate_leaderboards", lambda folder, columns: said.append("written"))
+    monkeypatch.setattr(generate, "_generate", lambda folder, columns: said.append("written"))
     holder.acquire()
     submitter.write_boards()
     waiting = f"nubench: another process is writing the tables of {world.leaderboards}; waiting for it."
