@@ -36,6 +36,10 @@ SIGNIFICANCE: Final = 1e-4
 #: million independent particles not one pair is expected: six independent quantities give 1e12 (1e-3)^6 pairs.
 NEAR: Final = 1e-3
 
+#: So few pairs of independent particles may be that near, for one pair to be a leak. A direction of three numbers holds
+#: two quantities, so this is an order of magnitude.
+_MOST_BY_CHANCE: Final = 0.1
+
 #: Enough to see 3% above chance; more would only take longer.
 MOST_EVENTS: Final = 5_000
 _SEEN: Final = 0.97
@@ -166,15 +170,20 @@ def shared_kinematics(truth: Mapping[str, Primaries]) -> Finding:
         truth: the particles of each split.
 
     Returns:
-        LEAK where two differ by less than :data:`NEAR` of the spread of every quantity.
+        LEAK where two differ by less than :data:`NEAR` of the spread of every recorded quantity. Where so little
+        is that independent particles come as near by chance, nothing can be told, and the finding says so.
     """
-    pairs = 0
+    pairs, by_chance = 0, 0.0
     names = list(truth)
     for number, first in enumerate(names):
         for second in names[number + 1 :]:
-            pairs += _near_pairs(truth[first], truth[second])
+            one, two = truth[first], truth[second]
+            pairs += _near_pairs(one, two)
+            by_chance += len(one) * len(two) * NEAR ** np.count_nonzero(_spreads(one, two))
     events = sum(len(primaries) for primaries in truth.values())
     subject = f"same particle in two of {', '.join(names)}"
+    if by_chance > _MOST_BY_CHANCE:
+        return Finding(subject, f"too little is recorded of {events:,} events", "0", "ok")
     return Finding(subject, f"{pairs} pairs among {events:,} events", "0", "LEAK" if pairs else "ok")
 
 
@@ -276,13 +285,25 @@ def _kinematics(truth: Primaries) -> Float64:
     return np.column_stack([truth.pdg, truth.kinetic_energy, truth.vertex, truth.direction])
 
 
+def _spreads(first: Primaries, second: Primaries) -> Float64:
+    """(7,) spread of energy, vertex and direction; 0 for quantities that nobody recorded: they are the same in all."""
+    values = np.concatenate([_kinematics(first), _kinematics(second)])[:, 1:]
+    found = np.zeros(values.shape[1])
+    for place, column in enumerate(values.T):
+        known = column[np.isfinite(column)]
+        found[place] = known.std() if len(known) else 0.0
+    return found
+
+
 def _near_pairs(first: Primaries, second: Primaries) -> int:
-    one, two = _kinematics(first), _kinematics(second)
-    spread = np.concatenate([one, two])[:, 1:].std(axis=0)
-    # Quantities that nobody recorded are the same in all events and tell nothing; the species must be equal.
-    known = np.flatnonzero(np.isfinite(spread) & (spread > 0))
+    spread = _spreads(first, second)
+    known = np.flatnonzero(spread)
     if len(known) == 0:
         return 0
-    scaled = [np.column_stack([rows[:, 0] / NEAR, rows[:, 1 + known] / spread[known]]) for rows in (one, two)]
+    # The species must be equal. Where a quantity is missing in two events, they do not differ in it.
+    scaled = [
+        np.nan_to_num(np.column_stack([rows[:, 0] / NEAR, rows[:, 1 + known] / spread[known]]), nan=0.0)
+        for rows in (_kinematics(first), _kinematics(second))
+    ]
     trees = [KDTree(rows) for rows in scaled]
     return int(trees[0].count_neighbors(trees[1], NEAR, p=np.inf))

@@ -168,7 +168,8 @@ def _split_by_backbone(folder: PurePosixPath, results: list[Result]) -> list[tup
 def _rows_and_pairs(results: list[Result]) -> tuple[tuple[Row, ...], tuple[Pair, ...]]:
     variants: dict[str, list[Result]] = defaultdict(list)
     for result in results:
-        variants[canonical(experiment(result) | {"seed": None, "ranked": result.method.ranked})].append(result)
+        declared = {"ranked": result.method.ranked, "target_access": result.method.target_access}
+        variants[canonical(experiment(result) | {"seed": None} | declared)].append(result)
     budget = results[0].profile.settings.get("views")
     labels = _labels({key: found[0].method for key, found in variants.items()}, budget)
     rows = [Row(labels[key], _in_order_of_seeds(found)) for key, found in variants.items()]
@@ -180,8 +181,10 @@ def _rows_and_pairs(results: list[Result]) -> tuple[tuple[Row, ...], tuple[Pair,
 
 
 def _seeds_asked(rows: Sequence[Row]) -> int:
-    asked = rows[0].first.profile.settings.get("seeds")
-    return asked if isinstance(asked, int) else max(len(row.results) for row in rows)
+    # The number does not part boards, so no single result may lower it for all.
+    settings = [result.profile.settings.get("seeds") for row in rows for result in row.results]
+    asked = [seeds for seeds in settings if isinstance(seeds, int)]
+    return max(asked) if asked else max(len(row.results) for row in rows)
 
 
 def _in_order_of_seeds(results: list[Result]) -> tuple[Result, ...]:
@@ -205,6 +208,7 @@ def _labels(methods: dict[str, Method], budget: JsonValue) -> dict[str, str]:
                 ("version", method.version, {other.version for other in others}),
                 ("from", method.distribution, {other.distribution for other in others}),
                 ("by", method.ranked_by, {other.ranked_by for other in others}),
+                ("target events", method.target_access, {other.target_access for other in others}),
             )
             if len(values) > 1
         ]

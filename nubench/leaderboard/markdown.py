@@ -12,7 +12,7 @@ from nubench.leaderboard.boards import Board, Row
 from nubench.leaderboard.charts import Chart, printable
 from nubench.leaderboard.columns import Column, cells, method_columns, per_cent, ranking_columns, seeds_remark
 from nubench.leaderboard.groups import groups_across
-from nubench.leaderboard.shared import moved_parameters, notes, parameter_text, shared_facts
+from nubench.leaderboard.shared import best_words, interval_words, moved_parameters, notes, parameter_text, shared_facts
 from nubench.results.files import shift_folder
 
 #: First line of every generated page; files beside it may be removed by a later generation.
@@ -25,8 +25,7 @@ the **mean over the target points** (all but `{source}`), never by the change fr
 it has learnt little, and changes compare only at a like {source} accuracy. A rank is one more than the number of rows
 that are clearly better: those for which the 95% interval of the difference leaves out zero. No row ranks before one of
 a higher mean, so a row may have a rank behind the first of its places. *Places* are all those that a row may truly
-have. Intervals are a bootstrap over test events and seeds; two rows that were scored on the same events are compared
-event by event."""
+have.{intervals}"""
 
 
 def markdown_page(board: Board, charts: Sequence[Chart] = (), further: Iterable[Column] = ()) -> str:
@@ -41,7 +40,7 @@ def markdown_page(board: Board, charts: Sequence[Chart] = (), further: Iterable[
     parts = [
         MARKER,
         f"# {escape(board.title)}",
-        _READ_ME.format(source=shared.shift.source),
+        _READ_ME.format(source=shared.shift.source, intervals=f"\n{words}" if (words := interval_words(board)) else ""),
         _rows_table(columns, [row for row in board.rows if row.rank]),
     ]
     if not all(row.rank for row in board.rows):
@@ -83,7 +82,7 @@ def index_page(boards: Sequence[Board], sources: Mapping[str, Chart] | None = No
                 board.example.profile.name,
                 board.backbone,
                 str(len(board.rows)),
-                best.label + seeds_remark(board, best) if best.rank else "(none ranked)",
+                best_words(board),
                 per_cent(best.mean) if best.rank else "",
             ]
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from nubench.leaderboard.boards import NO_BACKBONE, Board
+from nubench.leaderboard.columns import seeds_remark
 from nubench.leaderboard.displacements import moved_names
 
 
@@ -18,6 +19,25 @@ def shared_facts(board: Board) -> list[tuple[str, str]]:
         ("backbone", _backbone_words(board)),
         ("profile", f"{shared.profile.name}: {json.dumps(shared.profile.settings, sort_keys=True)}"),
     ]
+
+
+def best_words(board: Board) -> str:
+    """The first row of a board, and with how many others it shares its rank."""
+    best = board.rows[0]
+    if best.rank is None:
+        return "(none ranked)"
+    others = sum(row.rank == best.rank for row in board.rows) - 1
+    return f"{best.label}{seeds_remark(board, best)}{f', shares rank 1 with {others}' if others else ''}"
+
+
+def interval_words(board: Board) -> str:
+    """How intervals were made, where that is by the bootstrap; :func:`notes` says so where it is not."""
+    if all(row.approximate for row in board.rows):
+        return ""
+    return (
+        "Intervals are a bootstrap over test events and seeds; two rows that were scored on the same events are "
+        "compared event by event."
+    )
 
 
 def notes(board: Board) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from nubench.errors import UsageError
 from nubench.leaderboard.across import standings
 from nubench.leaderboard.boards import Board, Row, boards_of
+from nubench.leaderboard.charts import printable
 from nubench.leaderboard.columns import in_per_cent, per_cent, seeds_remark, seeds_text
 from nubench.leaderboard.compare import Comparison
 from nubench.leaderboard.groups import AcrossGroup
@@ -16,6 +17,7 @@ from nubench.results.schema import Result
 
 if TYPE_CHECKING:
     import rich.table
+    import rich.text
 
     from nubench.evaluation.statistics import Interval
 
@@ -48,14 +50,12 @@ def board_table(board: Board, every_point: bool = False) -> rich.table.Table:
     Args:
         every_point: also show each target point; needs a wide terminal.
     """
-    from rich.text import Text
-
     table = _new_table(board.title, "accuracy in per cent, ± over seeds; ranked by the mean over the target points")
     table.add_column("rank", justify="right", no_wrap=True)
     table.add_column("method", overflow="fold", min_width=12)
     points = board.points if every_point else board.points[:1]
     for name in ("seeds", *points, "targets", "worst", "change"):
-        table.add_column(Text(name), justify="right", no_wrap=True)
+        table.add_column(_text(name), justify="right", no_wrap=True)
     ranked = [row for row in board.rows if row.rank]
     for row in board.rows:
         worst, worst_point = row.worst
@@ -70,7 +70,7 @@ def board_table(board: Board, every_point: bool = False) -> rich.table.Table:
             in_per_cent(row.change.mean, signed=True),
         ]
         table.add_row(
-            *(Text(cell) for cell in cells),
+            *(_text(cell) for cell in cells),
             style=None if row.rank else "dim",
             end_section=bool(ranked) and row is ranked[-1],
         )
@@ -79,15 +79,15 @@ def board_table(board: Board, every_point: bool = False) -> rich.table.Table:
 
 def comparison_table(comparison: Comparison) -> rich.table.Table:
     """Return the difference of two rows over the targets and at every point, with its 95% interval."""
-    from rich.text import Text
-
     board, first, second = comparison.board, comparison.first, comparison.second
     alone = "by their intervals alone: which were right is not known, or known of other events"
     how = "event by event" if comparison.paired else alone
-    table = _new_table(f"{board.title}\n{first.label} minus {second.label}", f"in per cent and points; compared {how}")
+    table = _new_table(
+        f"{board.title}\n{printable(f'{first.label} minus {second.label}')}", f"in per cent and points; compared {how}"
+    )
     table.add_column("point", no_wrap=True)
     for name in (first.label, second.label, "difference", "95% interval"):
-        table.add_column(Text(name), justify="right", overflow="fold")
+        table.add_column(_text(name), justify="right", overflow="fold")
     table.add_column("clear")
     lines = [("mean over targets", first.mean, second.mean, comparison.over_targets)]
     for point, interval in zip(board.points, comparison.at_points, strict=True):
@@ -97,7 +97,7 @@ def comparison_table(comparison: Comparison) -> rich.table.Table:
             in_per_cent(value, signed=True) for value in (interval.estimate, interval.low, interval.high)
         )
         cells = [name, per_cent(one), per_cent(other), estimate, f"{low} to {high}", _clear(interval)]
-        table.add_row(*map(Text, cells), end_section=place == 0, style="bold" if place == 0 else None)
+        table.add_row(*map(_text, cells), end_section=place == 0, style="bold" if place == 0 else None)
     return table
 
 
@@ -107,8 +107,6 @@ def across_table(group: AcrossGroup, methods: Iterable[str] = ()) -> rich.table.
     Args:
         methods: those to be shown; all when there are none.
     """
-    from rich.text import Text
-
     wanted = set(methods)
     table = _new_table(
         f"across detectors: {group.title}", "mean rank among the methods on every board; accuracies in per cent"
@@ -116,7 +114,7 @@ def across_table(group: AcrossGroup, methods: Iterable[str] = ()) -> rich.table.
     table.add_column("method", overflow="fold", min_width=12)
     names = [f"{board.example.dataset.detector} {shift_folder(board.example)}" for board in group.boards]
     for name in ("mean rank", "score", *names):
-        table.add_column(Text(name), justify="right")
+        table.add_column(_text(name), justify="right")
     for standing in standings(group.boards):
         if wanted and standing.method not in wanted:
             continue
@@ -126,17 +124,23 @@ def across_table(group: AcrossGroup, methods: Iterable[str] = ()) -> rich.table.
             "" if row is None else per_cent(row.mean) + seeds_remark(board, row)
             for board, row in zip(group.boards, standing.rows, strict=True)
         ]
-        table.add_row(*map(Text, cells), style=None if rank is not None else "dim")
+        table.add_row(*map(_text, cells), style=None if rank is not None else "dim")
     return table
 
 
 def _new_table(title: str, caption: str) -> rich.table.Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
+
+    return Table(title=_text(title), caption=_text(caption), box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+
+
+def _text(foreign: str) -> rich.text.Text:
+    """Text, not str: labels hold settings, and rich would read [brackets] in a str as mark-up."""
     from rich.text import Text
 
-    # Text, not str: labels hold settings, and rich would read [brackets] in a str as mark-up.
-    return Table(title=Text(title), caption=Text(caption), box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    # A submission may hold control characters, which a terminal obeys.
+    return Text("\n".join(map(printable, foreign.split("\n"))))
 
 
 def _clear(interval: Interval) -> str:

@@ -170,6 +170,8 @@ def is_like(result: Result, work: Work) -> bool:
         and result.environment.device == work.device
         and result.method.config.get("views") == work.views
         and len(result.points) == work.points
+        # A training that another shift, or a killed call, had made is in its record and not in the time of the call.
+        and result.cost.wall_seconds >= result.training.seconds
     )
 
 

@@ -154,3 +154,18 @@ def test_kinematics_that_nobody_recorded_are_not_compared() -> None:
         direction=np.zeros((200, 3), np.float32),
     )
     assert shared_kinematics({"train": nothing, "test": nothing}).verdict == "ok"
+    # Of so many events some are as near in the energy alone, whoever they are.
+    rng = np.random.default_rng(4)
+    energies = [replace(nothing, kinetic_energy=rng.uniform(50, 1000, 200).astype(np.float32)) for _ in range(2)]
+    found = shared_kinematics(dict(zip(("train", "test"), energies, strict=True)))
+    assert (found.verdict, found.found) == ("ok", "too little is recorded of 400 events")
+
+
+def test_a_quantity_that_some_events_lack_hides_no_pair() -> None:
+    train, test = _truth(1), _truth(2)
+    energy = train.kinetic_energy.copy()
+    energy[7] = np.nan
+    train = replace(train, kinetic_energy=energy)
+    both = {"train": train, "test": Primaries.concatenate([test, train.select(np.array([7]))])}
+    assert shared_kinematics(both).found == "1 pairs among 401 events"
+    assert shared_kinematics({"train": train, "test": test}).verdict == "ok"

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 from torchmetrics.functional import classification as torch_reference
+from torchmetrics.functional.text import perplexity
 
 from nubench.errors import PluginError
 from nubench.evaluation import metrics
@@ -57,6 +58,11 @@ def test_agreement_with_torchmetrics(seed: int, events: int, classes: int) -> No
     # torchmetrics counts a class without events as 0; here it has no efficiency.
     np.testing.assert_allclose(np.nan_to_num(metrics.efficiency(confusion)), recall, atol=1e-6)
     np.testing.assert_allclose(np.nan_to_num(metrics.purity(confusion)), precision, atol=1e-6)
+    if len(np.unique(labels)) == classes:
+        balanced = torch_reference.multiclass_recall(*given_to, num_classes=classes, average="macro")
+        assert metrics.balanced_accuracy(confusion) == pytest.approx(float(balanced), abs=1e-6)
+    surprise = perplexity(torch.as_tensor(log_probabilities)[None], torch.as_tensor(labels)[None])
+    assert metrics.negative_log_likelihood(labels, log_probabilities) == pytest.approx(float(surprise.log()), abs=1e-6)
     overall = torch_reference.multiclass_accuracy(*given_to, num_classes=classes, average="micro")
     assert metrics.accuracy(confusion) == pytest.approx(float(overall), abs=1e-6)
 

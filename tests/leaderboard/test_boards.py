@@ -69,6 +69,25 @@ def test_what_may_differ_shares_a_board(change: Callable[[dict[str, Any]], None]
     assert len(board.rows) == 2
 
 
+def test_a_result_of_fewer_seeds_does_not_complete_the_others() -> None:
+    def of_one_seed(content: dict[str, Any]) -> None:
+        content["profile"]["settings"]["seeds"] = 1
+
+    (board,) = boards_of([make_result("below", flat(0.4)), changed(of_one_seed, "above")])
+    assert board.rows[0].label == "above"
+    assert board.seeds == 3
+    assert not any(row.complete for row in board.rows)
+
+
+def test_what_was_seen_of_the_target_parts_rows() -> None:
+    def sees(content: dict[str, Any]) -> None:
+        content["method"]["target_access"] = "unlabelled"
+        content["seed"] = 1
+
+    (board,) = boards_of([make_result("a"), changed(sees, "a")])
+    assert sorted(row.label for row in board.rows) == ["a (target events none)", "a (target events unlabelled)"]
+
+
 def test_the_order_of_the_results_does_not_matter() -> None:
     results = [
         make_result(name, flat(accuracy), seed, backbone=backbone, config={"size": size})

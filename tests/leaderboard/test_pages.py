@@ -16,12 +16,13 @@ from rich.console import Console
 
 from nubench.errors import DataError, UsageError
 from nubench.leaderboard.boards import boards_of
+from nubench.leaderboard.compare import compare_methods
 from nubench.leaderboard.figure import draw
 from nubench.leaderboard.generate import generate_leaderboards
 from nubench.leaderboard.markdown import MARKER, escape, index_page, markdown_page
 from nubench.leaderboard.plots import CHARTS, accuracy_chart, charts_of
 from nubench.leaderboard.table import csv_text
-from nubench.leaderboard.terminal import terminal_table, terminal_tables
+from nubench.leaderboard.terminal import board_table, comparison_table, terminal_table, terminal_tables
 from nubench.results.schema import Result
 from result_factory import as_version_1, make_result, result_content
 
@@ -100,6 +101,9 @@ def test_incomplete_rows_say_so_beside_their_name_and_number() -> None:
     results = [make_result("a"), crosstalk_result("nominal", "a")]
     index, across = tables_of(index_page(boards_of(results)))
     assert [row[6].strip() for row in index[1:]] == ["a (1 of 3 seeds)"] * 2
+    # Alike in all: which of them stands first says nothing.
+    alike = index_page(boards_of([make_result("b"), make_result("c"), crosstalk_result("nominal", "a")]))
+    assert "| b (1 of 3 seeds), shares rank 1 with 1 |" in alike
     assert [cell.strip() for cell in across[1][3:]] == ["82.5 (1 of 3 seeds)", "80.0 (1 of 3 seeds)"]
 
 
@@ -115,8 +119,19 @@ def test_hostile_text_stays_text() -> None:
     # Neither mathematics nor mark-up is read into labels.
     pictures = draw(accuracy_chart(board))
     ElementTree.fromstring(pictures.svg)
-    console = Console(width=120, file=io.StringIO(), force_terminal=False)
-    console.print(terminal_table(hostile))
+    # Of two packages, so that the labels say which.
+    content = hostile[0].model_dump(mode="json")
+    content["method"]["distribution"] = "another"
+    second = Result.model_validate(content)
+    content["method"]["name"] = "other"
+    (board,) = boards_of([*hostile, second, Result.model_validate(content)])
+    (comparison, *_) = compare_methods([board], ["hostile", "other"])
+    shown = io.StringIO()
+    console = Console(width=120, file=shown, force_terminal=False)
+    for table in (board_table(board), comparison_table(comparison)):
+        console.print(table)
+    assert "hostile" in shown.getvalue()
+    assert "\x1b" not in shown.getvalue()
 
 
 @pytest.mark.parametrize("character", list("\\`*_[]|~$!#<>&"))

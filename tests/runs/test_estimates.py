@@ -43,7 +43,7 @@ DESIGNS = {design.name: design for design in preset_designs()}
 
 def finished(cache: Path, seed: int, seconds: float, **changes: object) -> Result:
     content = result_content(seed=seed, config={"views": 80_000})
-    content["cost"]["wall_seconds"] = seconds
+    content["cost"]["wall_seconds"] = content["training"]["seconds"] = seconds
     content |= changes
     result = Result.model_validate(content)
     write_result(result, cache / "results" / f"supcon-seed{seed}-0.json")
@@ -56,6 +56,13 @@ def test_runs_like_it_come_first(tmp_path: Path) -> None:
     (tmp_path / "results" / "supcon-seed9-0.json").write_text("{")
     estimate = Estimator(tmp_path).run(WORK, DESIGNS["tiny"])
     assert (estimate.seconds, estimate.basis) == (130.0, "runs")
+
+
+def test_a_run_that_found_its_training_made_does_not_count(tmp_path: Path) -> None:
+    loaded = finished(tmp_path, 0, 130.0)
+    quick = loaded.model_copy(update={"cost": loaded.cost.model_copy(update={"wall_seconds": 9.0})})
+    assert is_like(loaded, WORK)
+    assert not is_like(quick, WORK)
 
 
 @pytest.mark.parametrize(

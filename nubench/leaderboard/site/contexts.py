@@ -19,7 +19,7 @@ from nubench.leaderboard.columns import (
     seeds_remark,
 )
 from nubench.leaderboard.groups import AcrossGroup, groups_across
-from nubench.leaderboard.shared import moved_parameters, notes, shared_facts
+from nubench.leaderboard.shared import best_words, interval_words, moved_parameters, notes, shared_facts
 from nubench.leaderboard.site.facts import settings_facts
 from nubench.leaderboard.site.paths import board_page, method_page, relative, shift_page, submission_page
 from nubench.leaderboard.site.views import (
@@ -89,6 +89,7 @@ def board_context(
         ],
         "source": shared.shift.source,
         "notes": notes(board),
+        "intervals": interval_words(board),
         "ranked": ranked,
         "apart": apart,
         "charts": [chart_view(chart, page, page.parent) for chart in charts],
@@ -110,10 +111,9 @@ def across_context(boards: Sequence[Board], page: PurePosixPath) -> Context:
 def _board_line(board: Board, page: PurePosixPath) -> list[CellView]:
     shared, best = board.example, board.rows[0]
     detector, shift = shared.dataset.detector, shared.shift.name
-    first = [text_cell("(none ranked)"), number_cell(None, ""), number_cell(None, "")]
+    first = [text_cell(best_words(board)), number_cell(None, ""), number_cell(None, "")]
     if best.rank:
-        name = best.label + seeds_remark(board, best)
-        first = [text_cell(name), number_cell(best.mean.mean, per_cent(best.mean)), interval_cell(best)]
+        first[1:] = [number_cell(best.mean.mean, per_cent(best.mean)), interval_cell(best)]
     return [
         text_cell(board_name(board), relative(board_page(board), page)),
         *first,

@@ -105,6 +105,7 @@ def environment_facts(result: Result) -> Facts:
         ("processor", f"{environment.processor}, {environment.cpu_count} cores"),
         ("threads", "not recorded" if environment.threads is None else str(environment.threads)),
         ("device", environment.device),
+        ("devices that share a training", str(environment.devices)),
         *sorted(environment.packages.items()),
     ]
 
