@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import typer
@@ -24,9 +26,20 @@ OTHER_COMMANDS = {
     "python scripts/measure_gpu.py --events train/nominal.h5 --out measured": "needs a GPU; tested without one",
     "python scripts/soak.py --minutes 60": "takes an hour; tests/robustness runs it in short",
     "python scripts/write_cli_reference.py": "changes the repository; test_docs.py runs what it does",
+    "python scripts/write_result_tables.py": "changes the repository; test_result_tables.py runs what it does",
     "sbatch seeds.sh": "needs a cluster; the script is tested",
     "torchrun --nproc-per-node 4 -m nubench run --method supcon --shift throws --profile paper": "see tests/launching",
 }
+
+
+def load_script(name: str) -> ModuleType:
+    """A module of the folder ``scripts``, which is no package."""
+    specification = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
 
 
 class Block(NamedTuple):

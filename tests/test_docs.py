@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import json
 import math
@@ -15,7 +14,6 @@ from contextlib import chdir
 from dataclasses import fields, replace
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -38,7 +36,7 @@ from nubench.progress import SilentProgress
 from nubench.runs.request import make_config
 from nubench.simulation.lartpc import TABLE_I, LArTPCParameters, draw_throw
 from nubench.simulation.scintillator import ScintillatorParameters
-from pages import FENCE, OTHER_COMMANDS, PAGES, ROOT, blocks, commands, names_of_commands, runnable
+from pages import FENCE, OTHER_COMMANDS, PAGES, ROOT, blocks, commands, load_script, names_of_commands, runnable
 from training_views import training_view
 
 UNITS = {
@@ -406,18 +404,9 @@ def test_the_entry_point_group_of_the_packaging_example_is_the_one_that_is_read(
     assert "supcon" in {entry_point.name for entry_point in entry_points(group="nubench")}
 
 
-def _script(name: str) -> ModuleType:
-    specification = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
-
-
 def test_the_reference_of_the_command_line_is_fresh() -> None:
     page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-    assert page == _script("write_cli_reference").reference(), "run: python scripts/write_cli_reference.py"
+    assert page == load_script("write_cli_reference").reference(), "run: python scripts/write_cli_reference.py"
 
 
 def test_the_reference_holds_every_command_and_option() -> None:

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-from pages import ROOT
-
-
-def _script() -> ModuleType:
-    specification = importlib.util.spec_from_file_location("run_tutorial", ROOT / "scripts" / "run_tutorial.py")
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+from pages import ROOT, load_script
 
 
 def _without_numbers(text: str) -> list[str]:
@@ -35,7 +24,7 @@ def _rows_in_any_order(lines: list[str]) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_the_tutorial_runs_and_prints_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    script = _script()
+    script = load_script("run_tutorial")
     monkeypatch.setenv("NUBENCH_CACHE", str(tmp_path / "cache"))
     page = script.PAGE.read_text(encoding="utf-8")
     outputs = [cell["output"] or "" for cell in script.CELL.finditer(page)]

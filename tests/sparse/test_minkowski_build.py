@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -13,16 +12,14 @@ import typer
 from typer.testing import CliRunner
 
 from nubench.errors import NubenchError
+from pages import load_script
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "build_minkowski.py"
 
 
 @pytest.fixture
 def script(monkeypatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("build_minkowski", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("build_minkowski")
 
 
 def call(script: ModuleType, *arguments: str):
