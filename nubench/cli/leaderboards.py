@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from nubench.leaderboard.boards import Board
     from nubench.results.schema import Result
 
-# Columns of a table in the terminal: of all that stands beside the points, and of one point.
-_WIDTH_WITHOUT_POINTS = 60
-_WIDTH_OF_POINT = 10
+# Every point is shown where the terminal is at most so many columns too narrow: the longest names are folded once then.
+_MAY_FOLD = 14
 
 DetectorsOption = Annotated[
     str | None,
@@ -118,11 +117,15 @@ def _of_detectors(boards: Sequence[Board], detectors: str | None) -> list[Board]
 
 
 def print_tables(console: Console, leaderboards: Path, boards: Iterable[Board]) -> None:
+    """Print some boards, and where their pages are; a wide terminal shows every point."""
     from nubench.leaderboard.terminal import board_table
 
     for board in boards:
-        fits = console.width >= _WIDTH_WITHOUT_POINTS + _WIDTH_OF_POINT * len(board.points)
-        console.print(board_table(board, every_point=fits))
+        table = board_table(board, every_point=True)
+        # As wide as it would like to be, whatever the console's width.
+        wanted = console.measure(table, options=console.options.update(max_width=10_000))
+        fits = console.width >= max(wanted.maximum - _MAY_FOLD, wanted.minimum)
+        console.print(table if fits else board_table(board))
         folder = leaderboards / board.folder
         console.print(
             f"Table:  {folder / 'README.md'}\nFigure: {folder / 'overview.png'}", highlight=False, soft_wrap=True

@@ -14,6 +14,7 @@ import pytest
 from board_examples import crosstalk_result, example_results, hostile_results, submit
 from rich.console import Console
 
+from nubench.cli.leaderboards import print_tables
 from nubench.errors import DataError, UsageError
 from nubench.leaderboard.boards import boards_of
 from nubench.leaderboard.compare import compare_methods
@@ -132,6 +133,24 @@ def test_hostile_text_stays_text() -> None:
         console.print(table)
     assert "hostile" in shown.getvalue()
     assert "\x1b" not in shown.getvalue()
+
+
+def test_a_terminal_shows_every_point_where_it_is_wide_enough(tmp_path: Path) -> None:
+    (board,) = boards_of(example_results())
+
+    def shown(width: int) -> list[str]:
+        written = io.StringIO()
+        print_tables(Console(width=width, file=written), tmp_path, [board])
+        return written.getvalue().splitlines()
+
+    whole = shown(300)
+    widths = range(40, 110)
+    shows = [any("throw2" in line and "rank" in line for line in shown(width)) for width in widths]
+    first = widths[shows.index(True)]
+    assert all(shows[widths.index(first) :])
+    # Names may be folded, and nothing is cut.
+    assert max(map(len, whole)) - 15 <= first <= max(map(len, whole))
+    assert not any("…" in line for line in shown(first))
 
 
 @pytest.mark.parametrize("character", list("\\`*_[]|~$!#<>&"))
