@@ -1,4 +1,4 @@
-"""The folders that a sealed child may read and not change, those in it where compiled kernels are kept, and its own."""
+"""The folders that a sealed child must not open, those that it may read and not change, and its own."""
 
 from __future__ import annotations
 
@@ -9,12 +9,38 @@ from pathlib import Path
 from typing import Final
 
 from nubench.errors import NubenchError
+from nubench.evaluation.embeddings import EMBEDDINGS_FOLDER
 from nubench.storage.files import make_folder
 
 #: What decides a score beside the plugin: the package, the reference methods, the data-set cards.
 _CODE: Final = ("nubench", "nubench_plugins", "nubench_datasets")
 #: Parts of the package with kernels of Numba, which keeps what it compiled beside the code.
 KERNELS: Final = ("sparse", "simulation", "simulation/lartpc", "simulation/scintillator")
+
+
+#: Of the cache: what is handed over to each training that is under way, with its lock.
+_HANDOUTS: Final = "handouts"
+#: Of the cache: data with labels, and the work of others.
+_FORBIDDEN: Final = (
+    *("data", "imported", "trainings", _HANDOUTS),
+    *("results", "predictions", "failures", EMBEDDINGS_FOLDER),
+)
+
+
+def forbidden_folders(cache: Path) -> list[Path]:
+    """The folders of a cache that a sealed child must neither read nor change, but for what is its own in them."""
+    return [cache / name for name in _FORBIDDEN]
+
+
+def make_handout_folder(cache: Path, training: str) -> Path:
+    """Make the folder of a cache where a training is handed its events.
+
+    Raises:
+        NubenchError: when it cannot be made.
+    """
+    folder = cache / _HANDOUTS / training
+    make_folder(folder)
+    return folder
 
 
 def code_folders() -> tuple[Path, ...]:

@@ -32,6 +32,7 @@ from nubench.evaluation.messages import Order
 from nubench.evaluation.predictions import PointPredictions, write_predictions
 from nubench.evaluation.rescoring import TestEvents, readouts_from
 from nubench.evaluation.scoring import FittedReadouts, ReadoutRows
+from nubench.evaluation.sealed_folders import forbidden_folders, make_handout_folder
 from nubench.evaluation.shared_training import sealed_training
 from nubench.evaluation.trainee import Job, Report, Trainee, TrainingSession
 from nubench.methods import Method
@@ -50,11 +51,6 @@ from nubench.storage.files import make_folder, sha256_of
 from nubench.storage.locking import locked
 
 __all__ = ["Request", "Runner", "choose_device", "make_config"]
-
-# What is handed over to a training that is under way, and the lock of each.
-_HANDOUTS = "handouts"
-# What a sealed training must not read or change of the cache: data with labels, and the work of others.
-_FORBIDDEN = ("data", "imported", "trainings", _HANDOUTS, "results", "predictions", "failures", EMBEDDINGS_FOLDER)
 
 
 @dataclass(frozen=True)
@@ -282,9 +278,8 @@ class Runner:
         can_resimulate = isinstance(detector, ResimulableDetector) and self._data.has_deposits
         waiting = f"{self._name}, seed {job.seed}: another process is at this training; waiting for it."
         # Beside the training's own folder: what is in that, a plugin may have put there.
-        handout_folder = self._cache / _HANDOUTS / job.directory.name
-        make_folder(handout_folder)
-        with locked(handout_folder / ".lock", self._progress.say, waiting):
+        handouts = make_handout_folder(self._cache, job.directory.name)
+        with locked(handouts / ".lock", self._progress.say, waiting):
             if not self.sealed:
                 resimulable = detector if isinstance(detector, ResimulableDetector) and can_resimulate else None
                 design, method = self.backbone.thing, self.registered.thing
@@ -296,10 +291,10 @@ class Runner:
                 method=self.registered.full_name,
                 backbone=self.backbone.full_name,
                 detector=self._detector.full_name if can_resimulate else None,
-                handout=handout_folder,
+                handout=handouts,
             )
-            forbidden = [self._cache / name for name in _FORBIDDEN]
-            with sealed_training(order, handout, forbidden, self._progress, self._deposits, self.devices) as session:
+            closed = forbidden_folders(self._cache)
+            with sealed_training(order, handout, closed, self._progress, self._deposits, self.devices) as session:
                 yield session
 
     def _deposits(self) -> tuple[Deposits, Int64]:
