@@ -178,8 +178,9 @@ def shared_kinematics(truth: Mapping[str, Primaries]) -> Finding:
     for number, first in enumerate(names):
         for second in names[number + 1 :]:
             one, two = truth[first], truth[second]
-            pairs += _near_pairs(one, two)
-            by_chance += len(one) * len(two) * NEAR ** np.count_nonzero(_spreads(one, two))
+            spread = _spreads(one, two)
+            pairs += _near_pairs(one, two, spread)
+            by_chance += len(one) * len(two) * NEAR ** np.count_nonzero(spread)
     events = sum(len(primaries) for primaries in truth.values())
     subject = f"same particle in two of {', '.join(names)}"
     if by_chance > _MOST_BY_CHANCE:
@@ -295,8 +296,7 @@ def _spreads(first: Primaries, second: Primaries) -> Float64:
     return found
 
 
-def _near_pairs(first: Primaries, second: Primaries) -> int:
-    spread = _spreads(first, second)
+def _near_pairs(first: Primaries, second: Primaries, spread: Float64) -> int:
     known = np.flatnonzero(spread)
     if len(known) == 0:
         return 0

@@ -103,6 +103,16 @@ class Panel:
         ends = [0.0, *accumulate(1.0 if name else _GAP for name in self.categories)]
         return dict(zip(self.categories, pairwise(ends), strict=True))
 
+    @property
+    def heads(self) -> dict[str, float]:
+        """The middle of each category of cells that has a name."""
+        return {name: (left + right) / 2 for name, (left, right) in self.columns.items() if name}
+
+    @property
+    def width(self) -> float:
+        """Of all categories of cells together."""
+        return max(right for _, right in self.columns.values())
+
 
 @dataclass(frozen=True)
 class Chart:

@@ -87,8 +87,9 @@ def _figure(chart: Chart, subtitle: str) -> Figure:
 def _size(chart: Chart, rows: int, columns: int) -> tuple[float, float]:
     if chart.panels[0].range_shades:
         width, height = _CELL_INCHES
-        right = max(end for _, end in chart.panels[0].columns.values())
-        return max(_NAMES_INCHES + width * right, _BARS_WIDTH[0]), 1.4 + height * len(chart.panels[0].ticks_y)
+        return max(_NAMES_INCHES + width * chart.panels[0].width, _BARS_WIDTH[0]), 1.4 + height * len(
+            chart.panels[0].ticks_y
+        )
     if chart.panels[0].categories:
         bars = len(chart.panels[0].categories) * (len(chart.panels[0].series) + 1.5)
         return min(max(bars * _BAR_INCHES, _BARS_WIDTH[0]), _BARS_WIDTH[1]), 6.0
@@ -141,17 +142,16 @@ def _draw_cells(axes: Axes, panel: Panel, limits: tuple[float, float]) -> None:
 
     shades = LinearSegmentedColormap.from_list("shades", SHADES)
     scale = Normalize(*limits, clip=True)
-    columns = panel.columns
+    heads = panel.heads
     for one in panel.series:
         for category, value in zip(one.x, one.y, strict=True):
-            middle, colour = sum(columns[str(category)]) / 2, shades(scale(value))
+            middle, colour = heads[str(category)], shades(scale(value))
             axes.bar(middle, 0.92, 0.94, one.number - 0.46, color=colour, linewidth=0)
             ink = "white" if _lightness(colour) < _DARK else "black"
             axes.text(middle, one.number, f"{value:.0f}", color=ink, ha="center", va="center")
-    heads = {name: sum(ends) / 2 for name, ends in columns.items() if name}
     axes.set_xticks(list(heads.values()), [textwrap.fill(name, _HEAD_WIDTH) for name in heads])
     axes.set_yticks(range(len(panel.ticks_y)), [textwrap.fill(name, _LABEL_WIDTH) for name in panel.ticks_y])
-    axes.set(xlim=(0, max(end for _, end in columns.values())), ylim=(len(panel.ticks_y) - 0.5, -0.5))
+    axes.set(xlim=(0, panel.width), ylim=(len(panel.ticks_y) - 0.5, -0.5))
     axes.tick_params(top=False, labeltop=True, bottom=False, labelbottom=False, left=False)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)

@@ -57,7 +57,7 @@ def _cells(panel: Panel, limits: tuple[float, float]) -> dict[str, Any]:
     height, least_width = _CELL_PIXELS
     values = [dict(zip(map(str, one.x), one.y, strict=True)) for one in panel.series]
     numbers = [[of_row.get(name) for name in columns] for of_row in values]
-    heads = {name: sum(ends) / 2 for name, ends in columns.items() if name}
+    heads = panel.heads
     trace = {
         "type": "heatmap",
         "x": [0.0, *(end for _, end in columns.values())],
@@ -76,7 +76,7 @@ def _cells(panel: Panel, limits: tuple[float, float]) -> dict[str, Any]:
     axis = {"showgrid": False, "zeroline": False, "ticks": "", "showline": False, "fixedrange": True}
     return {
         "height": 60 + height * len(panel.ticks_y),
-        "least_width": round(_NAMES_PIXELS + least_width * max(end for _, end in columns.values())),
+        "least_width": round(_NAMES_PIXELS + least_width * panel.width),
         "data": [trace],
         "layout": {
             "title": {"text": ""},
