@@ -25,6 +25,7 @@ from nubench.datasets.catalogue import find_card, open_dataset
 from nubench.datasets.dataset import Dataset
 from nubench.detectors import ResimulableDetector
 from nubench.errors import DataError
+from nubench.evaluation.confinement import can_confine
 from nubench.evaluation.embeddings import EMBEDDINGS_FOLDER, Embedded, write_embeddings
 from nubench.evaluation.handout import KEY_SIZE, Handout
 from nubench.evaluation.hidden_events import KnownTest, with_target
@@ -141,10 +142,9 @@ class Runner:
 
         The checksums of the data are among it, so the name is another once data are built that were not there.
         """
-        role = "result" if self.sealed else "unsealed result"
         # Its scores hold those metrics.
         metrics = {metric.full_name: environment.code_digest(metric.plugin.module) for metric in self._metrics}
-        return self._key(seed, role, source_only=False, metrics=metrics)
+        return self._key(seed, "result", source_only=False, metrics=metrics)
 
     def finished(self, seed: int) -> Result | None:
         """The result in the cache, or None when there is none, or data that it needs are not built.
@@ -381,7 +381,7 @@ class Runner:
             device_seconds=round(sum(on_device), 3) if on_device else None,
             peak_memory_mb=max(report.peak_memory_mb for report in reports),
             parameters=reports[-1].parameters,
-            simulation_seconds=round(self._simulation_seconds, 3),
+            simulation_seconds=round(self._simulation_seconds + sum(one.simulation_seconds for one in reports), 3),
             flops_per_event=reports[-1].flops_per_event,
         )
 
@@ -403,4 +403,10 @@ class Runner:
             "detector_code": environment.code_digest(self._detector.plugin.module),
             **further,
         }
+        if not self.sealed:
+            # It had every file within reach: a sealed run must not go on from what it left.
+            circumstances["sealed"] = False
+        elif not can_confine():
+            # Nor one that is kept from files from what a training left that was not.
+            circumstances["confined"] = False
         return work_key(self._record, self._data, seed, role, source_only=source_only, circumstances=circumstances)

@@ -16,6 +16,7 @@ import pytest
 
 from nubench.errors import PluginError
 from nubench.evaluation.cached_embeddings import load_run
+from nubench.evaluation.confinement import can_confine
 from nubench.evaluation.labels import load_labels
 from nubench.evaluation.predictions import read_predictions
 from nubench.plugins.discovery import load_plugins
@@ -157,6 +158,28 @@ def test_sealed_and_unsealed_runs_score_the_same(tiny_plugin: Path, shared_cache
     assert results[0].validation == results[1].validation
     assert results[0].predictions == results[1].predictions
     assert [result.sealed for result in results] == [True, False]
+
+
+def test_a_sealed_run_does_not_go_on_from_an_unsealed_training(
+    tiny_plugin: Path, shared_cache: Path, tmp_path: Path
+) -> None:
+    """What is kept of that was written by a plugin that could open the labels."""
+    registry = _registry(tmp_path, tiny_plugin, "unlabelled", "assert data.target.features.size")
+    sealed, unsealed = (_runner(registry, shared_cache, sealed=sealed) for sealed in (True, False))
+    for target in (None, sealed.points[1]):
+        one, other = sealed.job(0, target), unsealed.job(0, target)
+        folders = {one.directory, one.source_directory, other.directory, other.source_directory}
+        assert len(folders) == (2 if target is None else 4)
+
+
+@pytest.mark.skipif(not can_confine(), reason="this system has no Landlock")
+def test_a_confined_run_does_not_go_on_from_a_training_that_was_not(
+    tiny_plugin: Path, shared_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = _registry(tmp_path, tiny_plugin)
+    confined = _runner(registry, shared_cache).job(0, None)
+    monkeypatch.setattr("nubench.runs.runner.can_confine", lambda: False)
+    assert _runner(registry, shared_cache).job(0, None).directory != confined.directory
 
 
 @pytest.mark.slow
