@@ -321,6 +321,42 @@ def test_a_forged_submission_is_found(world: World) -> None:
     assert "points.gain2.readouts.probe.calibration_error is 0.001 in the file, and 0." in verdict.reason
 
 
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("dataset", "checksums", "train/nominal.h5"), "e" * 64),
+        (("dataset", "checksums", "test/nominal.h5"), "e" * 64),
+        (("profile", "settings", "seeds"), 1),
+    ],
+)
+def test_a_second_forged_field_does_not_hide_the_first(world: World, place: tuple[str, ...], value: Any) -> None:
+    path = submit(world.run(), world.leaderboards, world.source)
+    content = json.loads(path.read_text())
+    content["points"][2]["readouts"]["probe"]["calibration_error"] = 0.001
+    inner = content
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    del content["checksum"]
+    path.unlink()
+    path = submission_path(world.leaderboards, Result.model_validate(content))
+    path.write_text(json.dumps(content))
+    verdict = world.verdict()
+    assert verdict.state == "different"
+    assert "points.gain2.readouts.probe.calibration_error is 0.001 in the file, and 0." in verdict.reason
+
+
+def test_predictions_of_other_events_of_another_data_set_say_nothing(world: World) -> None:
+    """A data set of the same recipe may have kept other events; what is scored there would be no forgery."""
+    world.content["dataset"]["checksums"]["test/nominal.h5"] = "e" * 64
+    world.content["points"][2]["readouts"]["probe"]["calibration_error"] = 0.001
+    world.found = {
+        name: PointPredictions(one.event_id + 1000, one.log_probabilities) for name, one in world.found.items()
+    }
+    with pytest.raises(NotAtHandError, match=r"holds other events in test/nominal.h5 than those of the result"):
+        submit(world.run(), world.leaderboards, world.source)
+
+
 def test_a_file_that_contradicts_itself_is_invalid(world: World) -> None:
     path = submit(world.run(), world.leaderboards, world.source)
     content = json.loads(path.read_text())
