@@ -17,6 +17,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from nubench.leaderboard.boards import Board
+from nubench.leaderboard.ranking import with_ranks
 from nubench.leaderboard.rows import Row
 
 
@@ -26,6 +27,7 @@ class Standing:
 
     Attributes:
         method: its name, with the distribution in front where two bring a method of that name.
+        name: its name alone.
         rows: its row on each board, in the order of the boards; None where it has none. Where several variants of a
             method stand on a board, the complete one with the best accuracy on the source's validation events.
         mean_rank: mean over the detectors of its mean rank over their boards, among the methods that stand on every
@@ -36,6 +38,7 @@ class Standing:
     """
 
     method: str
+    name: str
     rows: tuple[Row | None, ...]
     mean_rank: float | None
     normalised_score: float | None
@@ -84,6 +87,7 @@ def standings(boards: Iterable[Board]) -> tuple[Standing, ...]:
         found.append(
             Standing(
                 method=method.name if names.count(method.name) == 1 else f"{method.distribution}:{method.name}",
+                name=method.name,
                 rows=on_boards,
                 mean_rank=_over_detectors(detectors, [rank[place] for rank in ranks]) if compared else None,
                 normalised_score=_over_detectors(detectors, [score[place] for score in scores]) if compared else None,
@@ -138,7 +142,11 @@ def _row_of_each_method(board: Board) -> Mapping[_Method, Row]:
 
 
 def _ranks(board: Board, rows: Sequence[Row]) -> list[int]:
-    return [1 + sum(board.difference(other, row).low > 0 for other in rows if other is not row) for row in rows]
+    """Ranks among these rows alone, by the rule of the board."""
+    labels = {row.label for row in rows}
+    by_mean = [row for row in board.rows if row.label in labels]
+    ranks = {row.label: row.rank or 1 for row in with_ranks(by_mean, board.pairs)}
+    return [ranks[row.label] for row in rows]
 
 
 def _scores(board: Board, rows: Sequence[Row]) -> list[float | None]:

@@ -4,9 +4,10 @@ Rows scored on the very same test events are compared event by event, by one boo
 not, or that do not say which events they got right, are compared by their intervals alone.
 
 "Not clearly different" does not carry over from pair to pair: A may be clearly better than B while C, less well known,
-is clearly different from neither. So no ranks exist that every tied pair shares. Here a rank is one more than the
-number of rows that are clearly better, and a row never ranks before one of a higher mean: a wide interval must not lift
-a row. The rank interval says what is left open.
+is clearly different from neither. So no ranks exist that every tied pair shares and every clear pair does not; ranks
+that follow chains of ties would put most of a full board on one. Here a rank is one more than the number of rows that
+are clearly better, and a row never ranks before one of a higher mean: a wide interval must not lift a row. The rank
+interval says what is left open.
 
 One seed says nothing of the spread between trainings. Such a row is given that of like rows of the board, or a single
 lucky training would be known better than three.

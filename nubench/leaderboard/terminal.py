@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from nubench.errors import UsageError
+from nubench.foreign_text import printable, printable_lines
 from nubench.leaderboard.across import standings
 from nubench.leaderboard.boards import Board, Row, boards_of
-from nubench.leaderboard.charts import printable
 from nubench.leaderboard.columns import in_per_cent, per_cent, seeds_remark, seeds_text
 from nubench.leaderboard.compare import Comparison
 from nubench.leaderboard.groups import AcrossGroup
@@ -23,25 +22,8 @@ if TYPE_CHECKING:
 
 
 def terminal_tables(results: Iterable[Result], every_point: bool = False) -> list[rich.table.Table]:
-    """Return one table for each board that the results make up; see :func:`terminal_table`."""
+    """Return one table for each board that the results make up; see :func:`board_table`."""
     return [board_table(board, every_point) for board in boards_of(results)]
-
-
-def terminal_table(results: Iterable[Result], every_point: bool = False) -> rich.table.Table:
-    """Return the table of results that share one board.
-
-    Args:
-        results: of one data set, shift, profile and backbone.
-        every_point: also show each target point; needs a wide terminal.
-
-    Raises:
-        UsageError: when there are none, or when they belong to several boards.
-    """
-    boards = boards_of(results)
-    if len(boards) != 1:
-        found = "; ".join(board.title for board in boards) or "no results"
-        raise UsageError(f"one table needs results of one data set, shift, profile and backbone; got {found}")
-    return board_table(boards[0], every_point)
 
 
 def board_table(board: Board, every_point: bool = False) -> rich.table.Table:
@@ -105,7 +87,7 @@ def across_table(group: AcrossGroup, methods: Iterable[str] = ()) -> rich.table.
     """Return the standing of methods over the boards of a group.
 
     Args:
-        methods: those to be shown; all when there are none.
+        methods: names of those to be shown; all when there are none.
     """
     wanted = set(methods)
     table = _new_table(
@@ -116,7 +98,7 @@ def across_table(group: AcrossGroup, methods: Iterable[str] = ()) -> rich.table.
     for name in ("mean rank", "score", *names):
         table.add_column(_text(name), justify="right")
     for standing in standings(group.boards):
-        if wanted and standing.method not in wanted:
+        if wanted and standing.name not in wanted:
             continue
         rank, score = standing.mean_rank, standing.normalised_score
         cells = [standing.method, "" if rank is None else f"{rank:.2f}", "" if score is None else f"{score:.3f}"]
@@ -140,7 +122,7 @@ def _text(foreign: str) -> rich.text.Text:
     from rich.text import Text
 
     # A submission may hold control characters, which a terminal obeys.
-    return Text("\n".join(map(printable, foreign.split("\n"))))
+    return Text(printable_lines(foreign))
 
 
 def _clear(interval: Interval) -> str:

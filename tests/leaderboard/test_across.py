@@ -54,6 +54,21 @@ def test_methods_that_share_a_rank_share_it_here() -> None:
     assert [(standing.method, standing.mean_rank) for standing in found] == [("a", 1.0), ("b", 1.0), ("c", 3.0)]
 
 
+def test_a_wide_interval_lifts_no_row_here_either() -> None:
+    """The second is not clearly better than the wide row, and has a row that is clearly better than it."""
+    trainings = {"first": (0.80, 0.80, 0.80), "second": (0.74, 0.74, 0.74), "wide": (0.60, 0.72, 0.84)}
+    results = []
+    for name, accuracies in trainings.items():
+        for seed, accuracy in enumerate(accuracies):
+            flat = dict.fromkeys(("nominal", "throw1", "throw2"), accuracy)
+            results.append(Result.model_validate(result_content(name, flat, seed=seed)))
+    (found,) = boards_of(results)
+    assert [(row.label, row.rank) for row in found.rows] == [("first", 1), ("second", 2), ("wide", 2)]
+    assert {standing.method: standing.mean_rank for standing in standings([found])} == {
+        row.label: row.rank for row in found.rows
+    }
+
+
 def test_only_methods_on_every_board_are_compared() -> None:
     easy, hard = board({"a": 0.9, "best-here": 0.95, "b": 0.8}), board({"a": 0.6, "b": 0.5}, "scintillator")
     found = by_name(standings([easy, hard]))
