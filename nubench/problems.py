@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from nubench.foreign_text import printable
+
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
@@ -33,7 +35,8 @@ class Problem:
         # Of a key that is missing pydantic gives all that is there; a whole table would hide the message.
         shown = self.kind != "missing" and isinstance(self.value, str | int | float | None)
         value = f" = {_cut(repr(self.value))}" if shown and self.field else ""
-        return f"{self.field}{value}: {self.accepted}" if self.field else self.accepted
+        # A field may be a key that somebody made up.
+        return f"{printable(self.field)}{value}: {self.accepted}" if self.field else self.accepted
 
 
 def problems_of(error: ValidationError) -> list[Problem]:

@@ -44,6 +44,8 @@ def refused(content: dict[str, Any]) -> ValidationError:
         # Neither the table that lacks a key nor one that stands in the place of a number is repeated.
         ({"many": ["a"]}, "needed: Field required"),
         ({"needed": {"a": 1}}, "needed: Input should be a valid integer"),
+        # A key may hold what a terminal obeys; values are shown as Python writes them.
+        ({"needed": 1, "\x1b[2J": "\x1b[2J"}, " [2J = '\\x1b[2J': Extra inputs are not permitted"),
         # Of our own checks the sentence alone.
         ({"needed": 2}, "needed must be odd"),
     ],

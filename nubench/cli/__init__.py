@@ -27,6 +27,7 @@ from nubench.cli.data import data_app
 from nubench.cli.studies import study_app
 from nubench.cli.value_names import with_value_names
 from nubench.errors import NubenchError
+from nubench.foreign_text import printable_lines
 from nubench.interrupts import listening
 from nubench.problems import problems_of
 
@@ -58,13 +59,13 @@ def _one_line() -> Iterator[None]:
     try:
         yield
     except NubenchError as error:
-        typer.echo(f"nubench: {error}", err=True)
+        typer.echo(f"nubench: {printable_lines(str(error))}", err=True)
         raise typer.Exit(error.exit_code) from None
     except typer.BadParameter as error:
         _name_the_value(error)
         raise
     except OSError as error:
-        typer.echo(f"nubench: {error}", err=True)
+        typer.echo(f"nubench: {printable_lines(str(error))}", err=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         typer.echo(_INTERRUPTED, err=True)

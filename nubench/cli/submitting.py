@@ -147,7 +147,7 @@ def verify(
     from rich.text import Text
 
     from nubench.evaluation.recomputation import TruthSource
-    from nubench.leaderboard.charts import printable
+    from nubench.foreign_text import printable
     from nubench.results.submissions import PREDICTIONS
     from nubench.results.submissions import verify as verify_submissions
 

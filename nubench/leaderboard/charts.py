@@ -138,16 +138,6 @@ class Chart:
         return tuple(sorted(found.values(), key=lambda one: one.number))
 
 
-def printable(text: str) -> str:
-    r"""Make foreign text one visible line: control characters, line ends and marks of direction become spaces.
-
-    Example:
-        >>> printable("a\x1b[31mb\n")
-        'a [31mb '
-    """
-    return "".join(character if character.isprintable() else " " for character in text)
-
-
 def log_range(values: Sequence[float]) -> tuple[float, float]:
     """Limits of a logarithmic axis: at least a factor of ten apart, or two like values would look far apart.
 

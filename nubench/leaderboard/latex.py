@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from nubench.foreign_text import printable
 from nubench.leaderboard.boards import Board, Row
-from nubench.leaderboard.charts import printable
 from nubench.leaderboard.columns import Column, cells, ranking_columns
 
 # What TeX reads as a command, and what stands for it. The dash and the apostrophes keep TeX from joining characters.

@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from nubench.foreign_text import printable
 from nubench.leaderboard.across import standings
 from nubench.leaderboard.boards import Board, Row
-from nubench.leaderboard.charts import Chart, printable
+from nubench.leaderboard.charts import Chart
 from nubench.leaderboard.columns import Column, cells, method_columns, per_cent, ranking_columns, seeds_remark
 from nubench.leaderboard.groups import groups_across
 from nubench.leaderboard.shared import best_words, interval_words, moved_parameters, notes, parameter_text, shared_facts

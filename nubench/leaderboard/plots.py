@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from nubench.evaluation.statistics import Interval
+from nubench.foreign_text import printable
 from nubench.leaderboard.boards import Board, Row, Spread, spread
-from nubench.leaderboard.charts import Chart, Kind, Panel, Series, printable
+from nubench.leaderboard.charts import Chart, Kind, Panel, Series
 from nubench.leaderboard.columns import duration, median_cost
 from nubench.leaderboard.displacements import on_one_line
 from nubench.results.scores import Scores
@@ -285,7 +286,8 @@ def cost_chart(board: Board) -> Chart | None:
         title="Accuracy against cost",
         caption="Mean accuracies and median costs over seeds; error bars are 95% intervals of the accuracy. The axes "
         "of cost are logarithmic: a row that has none of a cost, such as parameters, is not in that panel. A cost that "
-        "all rows share is left out. Wall times may have been taken beside other programs: compare processor times.",
+        "all rows share is left out. Wall times may have been taken beside other programs; processor times suffer less "
+        "from that.",
         panels=tuple(panels),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 import subprocess
 import sys
@@ -14,8 +15,9 @@ import pytest
 from board_examples import crosstalk_result, example_results, hostile_results, submit
 from rich.console import Console
 
+from nubench.cli import main
 from nubench.cli.leaderboards import print_tables
-from nubench.errors import DataError, UsageError
+from nubench.errors import DataError
 from nubench.leaderboard.boards import boards_of
 from nubench.leaderboard.compare import compare_methods
 from nubench.leaderboard.figure import draw
@@ -23,7 +25,7 @@ from nubench.leaderboard.generate import generate_leaderboards
 from nubench.leaderboard.markdown import MARKER, escape, index_page, markdown_page
 from nubench.leaderboard.plots import CHARTS, accuracy_chart, charts_of
 from nubench.leaderboard.table import csv_text
-from nubench.leaderboard.terminal import board_table, comparison_table, terminal_table, terminal_tables
+from nubench.leaderboard.terminal import board_table, comparison_table, terminal_tables
 from nubench.results.schema import Result
 from result_factory import as_version_1, make_result, result_content
 
@@ -133,6 +135,21 @@ def test_hostile_text_stays_text() -> None:
         console.print(table)
     assert "hostile" in shown.getvalue()
     assert "\x1b" not in shown.getvalue()
+
+
+def test_a_hostile_key_is_named_without_what_a_terminal_obeys(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = result_content() | {"\x1b]0;pwned\x07": 1}
+    file = tmp_path / "submissions" / "hostile.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps(content))
+    with pytest.raises(SystemExit, match="1"):
+        main(["leaderboard", "--leaderboards", str(tmp_path)])
+    said = capsys.readouterr().err
+    assert "]0;pwned  = 1: Extra inputs are not permitted" in said
+    assert "\x1b" not in said
+    assert "\x07" not in said
 
 
 def test_a_terminal_shows_every_point_where_it_is_wide_enough(tmp_path: Path) -> None:
@@ -256,9 +273,10 @@ def test_a_corrupt_submission_changes_nothing(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_the_terminal_table_shows_one_board_only() -> None:
+def test_the_terminal_shows_a_table_for_each_board() -> None:
     console = Console(width=80, file=io.StringIO(), force_terminal=False)
-    console.print(terminal_table(example_results()))
+    (narrow,) = terminal_tables(example_results())
+    console.print(narrow)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "82.5 ± 0.0" in text
     assert "[probe]" in text
@@ -267,14 +285,10 @@ def test_the_terminal_table_shows_one_board_only() -> None:
     assert "-0.0" not in text
     assert "+0.0" not in text
     assert text.index("supcon") < text.index("classifier") < text.index("target-oracle")
-    wide = terminal_table(example_results(), every_point=True)
+    (wide,) = terminal_tables(example_results(), every_point=True)
     assert [str(column.header) for column in wide.columns][3:6] == ["nominal", "throw1", "throw2"]
-    mixed = [make_result(), make_result(shift="crosstalk")]
-    with pytest.raises(UsageError, match=r"crosstalk.*throws"):
-        terminal_table(mixed)
-    with pytest.raises(UsageError, match="no results"):
-        terminal_table([])
-    assert len(terminal_tables(mixed)) == 2
+    assert len(terminal_tables([make_result(), make_result(shift="crosstalk")])) == 2
+    assert terminal_tables([]) == []
 
 
 def test_more_methods_than_colours_can_be_drawn() -> None:

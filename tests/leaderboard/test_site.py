@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from board_examples import HOSTILE, example_results, submit
 
+from nubench.foreign_text import printable
 from nubench.leaderboard.boards import boards_of
-from nubench.leaderboard.charts import COLOURS, printable
+from nubench.leaderboard.charts import COLOURS
 from nubench.leaderboard.columns import Column
 from nubench.leaderboard.generate import generate_leaderboards
 from nubench.leaderboard.plots import accuracy_chart, charts_of, overview_chart

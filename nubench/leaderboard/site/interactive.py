@@ -12,7 +12,7 @@ from nubench.leaderboard.charts import SHADES, Chart, Panel, Series, log_range
 _TICK_WIDTH: Final = 24
 _ROW_PIXELS: Final = 38
 #: Height of a cell, least width of one, and of the names beside them.
-_CELL_PIXELS: Final = (30, 50)
+_CELL_PIXELS: Final = (36, 50)
 _NAMES_PIXELS: Final = 190
 _HEAD_WIDTH: Final = 9
 _PANEL_PIXELS: Final = 340
@@ -65,6 +65,8 @@ def _cells(panel: Panel, limits: tuple[float, float]) -> dict[str, Any]:
         "z": numbers,
         "text": [["" if number is None else f"{number:.0f}" for number in of_row] for of_row in numbers],
         "texttemplate": "%{text}",
+        # Not grey on green, as plotly would choose.
+        "textfont": {"color": "#000000"},
         "hoverinfo": "skip",
         "colorscale": [[place / (len(SHADES) - 1), shade] for place, shade in enumerate(SHADES)],
         "zmin": limits[0],

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
+from nubench.foreign_text import printable
 from nubench.leaderboard.boards import Board, Row
-from nubench.leaderboard.charts import COLOURS, Chart, Panel, Series, printable
+from nubench.leaderboard.charts import COLOURS, Chart, Panel, Series
 from nubench.leaderboard.columns import duration, median_cost, per_cent, places_text, seeds_text
 from nubench.leaderboard.site.contexts import Context, board_name, interval_cell, submissions_table
 from nubench.leaderboard.site.paths import METHODS, board_page, method_page, relative, submission_page

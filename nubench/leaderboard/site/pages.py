@@ -12,8 +12,9 @@ from typing import Any, Final
 import jinja2
 from markupsafe import Markup
 
+from nubench.foreign_text import printable
 from nubench.leaderboard.boards import Board
-from nubench.leaderboard.charts import Chart, printable
+from nubench.leaderboard.charts import Chart
 from nubench.leaderboard.columns import Column
 from nubench.leaderboard.site import contexts, methods, paths
 from nubench.leaderboard.site.paths import relative
