@@ -87,6 +87,7 @@ class Report(BaseModel):
     backbone_parameters: Count
     training: Training
     device_seconds: Amount | None
+    simulation_seconds: Amount
     peak_memory_mb: Amount
     flops_per_event: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
 
@@ -146,6 +147,7 @@ class Trainee:
         self._model: Model | None = None
         self._network: dict[str, Any] | None = None
         self._device_seconds = 0.0
+        self._resimulators: list[Resimulator[Any, Any, Events]] = []
 
     def fit(self) -> None:
         """Train the method.
@@ -208,6 +210,7 @@ class Trainee:
                     backbone_parameters=self._fitted.backbone_parameters,
                     training=_training_record(self._job.method, self._fitted),
                     device_seconds=round(self._device_seconds, 3) if self._job.device != "cpu" else None,
+                    simulation_seconds=round(sum(one.seconds for one in self._resimulators), 3),
                     peak_memory_mb=round(peak_memory_mb(), 1),
                     flops_per_event=self._flops_per_event(),
                 )
@@ -260,7 +263,8 @@ class Trainee:
     def _resimulator(self) -> Resimulator[Any, Any, Events]:
         assert self._detector is not None
         assert self._deposits is not None
-        return self._detector.resimulator(*self._deposits())
+        self._resimulators.append(self._detector.resimulator(*self._deposits()))
+        return self._resimulators[-1]
 
     def _flops_per_event(self) -> float | None:
         if self._network is None or len(self._handout.val) == 0:

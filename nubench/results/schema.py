@@ -197,7 +197,7 @@ class Cost(Record):
 
     Attributes:
         device_seconds: in training and inference on an accelerator, None without one.
-        simulation_seconds: in building data for this run, 0 when all was there; None in version 1.
+        simulation_seconds: in building data for this run, and in simulating training events again; None in version 1.
         parameters: trained numbers, backbone included.
         flops_per_event: operations of the backbone for a mean event, forwards; None without one, and in version 1.
     """

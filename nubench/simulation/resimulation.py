@@ -10,7 +10,9 @@ keep them in the memory of an accelerator.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Generic, Protocol, Self, TypeVar
 
 import numpy as np
@@ -77,6 +79,9 @@ class Resimulator(Generic[D, P, R]):
         respond: the back end, such as :func:`nubench.simulation.lartpc.simulate_draws`.
         draw: what draws working points, such as :func:`nubench.simulation.lartpc.draw_parameters`.
 
+    Attributes:
+        seconds: that its simulations have taken until now.
+
     Raises:
         UsageError: when there is not one id for each event.
     """
@@ -88,6 +93,7 @@ class Resimulator(Generic[D, P, R]):
         self._event_id = event_id
         self._respond = respond
         self._draw = draw
+        self.seconds = 0.0
 
     def __len__(self) -> int:
         return len(self._event_id)
@@ -100,7 +106,8 @@ class Resimulator(Generic[D, P, R]):
             parameters: B working points.
             seed: of the noise.
         """
-        return self._respond(self._deposits.select(index), self._event_id[index], [parameters], [seed])[0]
+        with self._timed():
+            return self._respond(self._deposits.select(index), self._event_id[index], [parameters], [seed])[0]
 
     def draws(self, index: npt.NDArray[np.integer], seed: int, step: int, number: int = 2) -> list[R]:
         """Simulate some events ``number`` times, with independent working points and noise in each.
@@ -119,8 +126,17 @@ class Resimulator(Generic[D, P, R]):
         """
         seeds = [draw_seed(seed, step, draw) for draw in range(number)]
         event_id = self._event_id[index]
-        parameters = [self._draw(each, event_id) for each in seeds]
-        return list(self._respond(self._deposits.select(index), event_id, parameters, seeds))
+        with self._timed():
+            parameters = [self._draw(each, event_id) for each in seeds]
+            return list(self._respond(self._deposits.select(index), event_id, parameters, seeds))
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds += time.monotonic() - start
 
 
 def draw_seed(seed: int, step: int, draw: int) -> int:
