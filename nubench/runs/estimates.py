@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 #: Seconds of a training on two cores for each view, and for each operation of the backbone in it, forwards.
 SECONDS_A_VIEW: Final = 0.97e-3
 SECONDS_AN_OPERATION: Final = 2.47e-11
+#: Device, number of devices and engine that they were measured with.
+_MEASURED: Final = ("cpu", 1, "native")
 #: Events that Geant4 makes, and that the detector's response makes of them, in a second on two cores.
 EVENTS_A_SECOND: Final = 300
 #: On disk, measured on the 12,000 training events of the profile ``smoke`` of the LArTPC.
@@ -38,9 +40,9 @@ class Work:
     """What one run does.
 
     Attributes:
-        method, profile: names.
-        backbone: preset, None for a method without one.
-        device: where it runs.
+        method, profile, dataset: names.
+        backbone, engine: preset and engine, None for a method without a network.
+        device, devices: where it runs, and on how many of them.
         views: event views of one training, None for a method that does not count them.
         trainings: number of trainings: one, or one for each point.
         points: number of shift points.
@@ -49,8 +51,11 @@ class Work:
 
     method: str
     profile: str
+    dataset: str
     backbone: str | None
+    engine: str | None
     device: str
+    devices: int
     views: int | None
     trainings: int
     points: int
@@ -107,7 +112,7 @@ class Estimator:
         like = [result.cost.wall_seconds for result in self._finished(work.method) if is_like(result, work)]
         if like:
             return Estimate(median(like), "runs")
-        if design is None or work.views is None or work.device != "cpu":
+        if design is None or work.views is None or (work.device, work.devices, work.engine) != _MEASURED:
             return Estimate(None, "unknown")
         try:
             operations = operations_of(design)
@@ -134,8 +139,11 @@ def work_of(runner: Runner) -> Work:
     return Work(
         method=method.name,
         profile=runner.profile.name,
+        dataset=runner.card.name,
         backbone=runner.backbone.name if method.uses_backbone else None,
+        engine=runner.engine if method.uses_backbone else None,
         device=runner.device,
+        devices=runner.devices,
         views=views_of(runner.config.model_dump()),
         trainings=trainings,
         points=points,
@@ -166,8 +174,11 @@ def is_like(result: Result, work: Work) -> bool:
     return (
         result.method.name == work.method.rpartition(":")[2]
         and result.profile.name == work.profile
+        and result.dataset.name == work.dataset
         and (result.backbone.preset if result.backbone else None) == work.backbone
+        and result.engine == work.engine
         and result.environment.device == work.device
+        and result.environment.devices == work.devices
         and result.method.config.get("views") == work.views
         and len(result.points) == work.points
         # A training that another shift, or a killed call, had made is in its record and not in the time of the call.

@@ -192,29 +192,35 @@ def run_grid(
         cell = known.cell
         if known.result is None and known.state not in states:
             yield Outcome(cell, None, known.failure, tried=False)
-            continue
-        progress.forget()
-        try:
-            # What was finished before is read again by the runner, which says so.
-            result = cell.runner.run(cell.seed)
-            accept(cell, result)
-        except (Exception, SystemExit) as error:
-            request = cell.request
-            failure = failure_of(
-                error,
-                method=request.method,
-                dataset=request.dataset or "",
-                shift=request.shift,
-                source=request.source,
-                profile=request.profile,
-                seed=cell.seed,
-                plugin_file=cell.plugin_file,
-                log=progress.lines,
-            )
-            book.keep(cell.name, failure)
-            yield Outcome(cell, None, failure, tried=True)
         else:
-            book.forget(cell.name)
-            yield Outcome(cell, result, None, tried=known.result is None)
+            yield _tried(known, book, progress, accept)
         if position + 1 == len(planned) or planned[position + 1].cell.runner is not cell.runner:
             cell.runner.release()
+
+
+def _tried(
+    known: Planned, book: FailureBook, progress: RememberingProgress, accept: Callable[[Cell, Result], None]
+) -> Outcome:
+    cell = known.cell
+    progress.forget()
+    try:
+        # What was finished before is read again by the runner, which says so.
+        result = cell.runner.run(cell.seed)
+        accept(cell, result)
+    except (Exception, SystemExit) as error:
+        request = cell.request
+        failure = failure_of(
+            error,
+            method=request.method,
+            dataset=request.dataset or "",
+            shift=request.shift,
+            source=request.source,
+            profile=request.profile,
+            seed=cell.seed,
+            plugin_file=cell.plugin_file,
+            log=progress.lines,
+        )
+        book.keep(cell.name, failure)
+        return Outcome(cell, None, failure, tried=True)
+    book.forget(cell.name)
+    return Outcome(cell, result, None, tried=known.result is None)

@@ -37,7 +37,7 @@ from nubench.runs.runner import Runner
 from result_factory import make_result, result_content
 from small_dataset import build
 
-WORK = Work("supcon", "smoke", "tiny", "cpu", 80_000, 1, 3, 75_000)
+WORK = Work("supcon", "smoke", "lartpc-singles", "tiny", "native", "cpu", 1, 80_000, 1, 3, 75_000)
 DESIGNS = {design.name: design for design in preset_designs()}
 
 
@@ -65,6 +65,12 @@ def test_a_run_that_found_its_training_made_does_not_count(tmp_path: Path) -> No
     assert not is_like(quick, WORK)
 
 
+def changed(section: str, value: Any) -> Result:
+    content = result_content(config={"views": 80_000})
+    content[section] = {**content[section], **value} if isinstance(value, dict) else value
+    return Result.model_validate(content)
+
+
 @pytest.mark.parametrize(
     "other",
     [
@@ -73,6 +79,10 @@ def test_a_run_that_found_its_training_made_does_not_count(tmp_path: Path) -> No
         make_result(config={"views": 640}),
         make_result("simclr", config={"views": 80_000}),
         make_result(config={"views": 80_000}, accuracies={"nominal": 0.9, "throw1": 0.8}),
+        changed("engine", "minkowski"),
+        changed("dataset", {"name": "scintillator"}),
+        changed("environment", {"devices": 2}),
+        changed("environment", {"device": "cuda"}),
     ],
 )
 def test_other_runs_do_not_count(other: Result) -> None:
@@ -82,7 +92,7 @@ def test_other_runs_do_not_count(other: Result) -> None:
 
 def test_the_rate_gives_the_time_that_it_was_measured_on(tmp_path: Path) -> None:
     """A training of ``smoke`` took 110 to 120 s on the machine of the rate; so the rate is read from the documents."""
-    estimate = Estimator(tmp_path).run(Work("supcon", "smoke", "tiny", "cpu", 80_000, 1, 7, 0), DESIGNS["tiny"])
+    estimate = Estimator(tmp_path).run(replace(WORK, points=7, events_read=0), DESIGNS["tiny"])
     assert estimate.basis == "rate"
     assert estimate.seconds == pytest.approx(115, abs=5)
     page = (Path(__file__).parents[2] / "docs" / "submitting.md").read_text()
@@ -95,7 +105,7 @@ def test_a_larger_backbone_and_more_trainings_take_longer(tmp_path: Path) -> Non
     seconds = [estimator.run(WORK, DESIGNS[name]).seconds for name in ("tiny", "small", "paper")]
     assert all(a is not None and b is not None and a < b for a, b in pairwise(seconds))
     assert operations_of(DESIGNS["small"]) > 5 * operations_of(DESIGNS["tiny"])
-    thrice = Work("supcon", "smoke", "tiny", "cpu", 80_000, 3, 3, 75_000)
+    thrice = replace(WORK, trainings=3)
     longer = estimator.run(thrice, DESIGNS["tiny"]).seconds
     assert longer is not None
     assert seconds[0] is not None
@@ -104,8 +114,9 @@ def test_a_larger_backbone_and_more_trainings_take_longer(tmp_path: Path) -> Non
 
 def test_what_was_never_measured_is_unknown(tmp_path: Path) -> None:
     estimator = Estimator(tmp_path)
-    on_gpu = Work("supcon", "smoke", "tiny", "cuda", 80_000, 1, 3, 0)
-    without = Work("summary-features", "smoke", None, "cpu", None, 1, 3, 0)
+    on_gpu = replace(WORK, device="cuda", events_read=0)
+    assert estimator.run(replace(WORK, engine="minkowski"), DESIGNS["tiny"]).basis == "unknown"
+    without = replace(WORK, method="summary-features", backbone=None, engine=None, views=None, events_read=0)
     assert estimator.run(on_gpu, DESIGNS["tiny"]).basis == "unknown"
     assert estimator.run(without, None).seconds is None
 
@@ -118,7 +129,19 @@ def test_data_that_are_there_are_not_counted(synthetic_events: Callable[..., Lab
     runner = Runner(request, registry, whole, SilentProgress(), None)
     assert data_to_build([runner]) == DataToBuild(0, 0)
     assert card_called(registry, whole, "drawn").sizes_of("smoke").train == 20
-    assert work_of(runner) == Work("summary-features", "smoke", None, "cpu", None, 1, 3, 3 * (20 + 5 + 3 * 20))
+    assert work_of(runner) == Work(
+        method="summary-features",
+        profile="smoke",
+        dataset="drawn",
+        backbone=None,
+        engine=None,
+        device="cpu",
+        devices=1,
+        views=None,
+        trainings=1,
+        points=3,
+        events_read=3 * (20 + 5 + 3 * 20),
+    )
 
     lartpc = Request("summary-features", "throws")
     runners = [Runner(lartpc, registry, empty, SilentProgress(), None) for _ in range(2)]

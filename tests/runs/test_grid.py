@@ -95,6 +95,15 @@ def test_which_cells_a_call_runs(book: FailureBook, which: dict[str, bool], run:
     assert outcomes[0].failure is not None
 
 
+def test_events_are_forgotten_though_the_last_cell_of_a_method_is_left_out(book: FailureBook) -> None:
+    first, second = FakeRunner(seed1=PluginError("no luck"), seed0=make_result()), FakeRunner(seed0=make_result())
+    failed_before = [cell for cell in cells(first) if cell.seed == 1]
+    run_all(plan(failed_before, book), book)
+    first.calls.clear()
+    run_all(plan([*reversed(cells(first)), *cells(second, "simclr")], book), book, only_missing=True)
+    assert (first.calls, second.calls) == ([0, "release"], [0, "release"])
+
+
 def test_a_cell_that_succeeds_is_struck_out(book: FailureBook, tmp_path: Path) -> None:
     runner = FakeRunner(seed0=PluginError("no luck"))
     run_all(plan(cells(runner), book), book)
