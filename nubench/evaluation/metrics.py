@@ -38,7 +38,7 @@ class Metric:
     Attributes:
         name: lower case, digits, hyphens and dots, at most 64 characters; the key in result files.
         title: one line for people.
-        higher_is_better: which way a board marks as better.
+        higher_is_better: whether larger is better, as `nubench list metrics` says of it.
         compute: from the true classes (E,) int64 and the natural log-probabilities (E, C) float, both read-only, to
             one finite number.
 

@@ -47,10 +47,6 @@ class Interval:
     low: float
     high: float
 
-    def overlaps(self, other: Interval) -> bool:
-        """Say whether the two share a value."""
-        return self.low <= other.high and other.low <= self.high
-
     def __neg__(self) -> Interval:
         """Return the interval of the negative quantity.
 
