@@ -18,6 +18,7 @@ _HEAD_WIDTH: Final = 9
 _PANEL_PIXELS: Final = 340
 _STACKED_PIXELS: Final = 110
 _BAR_PIXELS: Final = 6
+_JOINS_PIXELS: Final = 600
 #: Room for ticks and a title of two lines: panels above each other begin and end at the same places.
 _STACKED_SIDES: Final = {"l": 80, "r": 16}
 #: What the page calls the fillings of plotly.
@@ -95,12 +96,15 @@ def _cells(panel: Panel, limits: tuple[float, float]) -> dict[str, Any]:
 
 def _axes(panel: Panel, stacked: bool) -> dict[str, Any]:
     height = _STACKED_PIXELS * panel.height if stacked else _PANEL_PIXELS
+    # Narrower than this, the plot scrolls in its box: bars of a pixel tell nothing.
+    least_width = _BAR_PIXELS * len(panel.categories) * (len(panel.series) + 1.5)
     if panel.ticks_y:
         height = 90 + _ROW_PIXELS * len(panel.ticks_y)
+        # Bars that join rows would lie over each other.
+        least_width = _JOINS_PIXELS if any(one.kind == "joins" for one in panel.series) else 0
     return {
         "height": round(height),
-        # Narrower than this, the plot scrolls in its box: bars of a pixel tell nothing.
-        "least_width": round(_BAR_PIXELS * len(panel.categories) * (len(panel.series) + 1.5)),
+        "least_width": round(least_width),
         "data": [_trace(one, panel) for one in panel.series],
         "layout": {
             "title": {"text": _escape(panel.title), "font": {"size": 13}, "x": 0.5, "y": 0.98, "yanchor": "top"},
