@@ -20,6 +20,9 @@ SHADES: Final = (
     *("#28ae80", "#5ec962", "#addc30", "#fde725"),
 )
 
+#: Shades darker than this take white numbers.
+_DARK: Final = 0.43
+
 #: Width of a gap between columns of cells.
 _GAP: Final = 0.25
 
@@ -136,6 +139,30 @@ class Chart:
         """One series of each name, in the order of their numbers."""
         found = {one.name: one for panel in self.panels for one in panel.series if one.kind != "joins"}
         return tuple(sorted(found.values(), key=lambda one: one.number))
+
+
+def ink_on(value: float, limits: tuple[float, float]) -> Literal["white", "black"]:
+    """Return the colour in which a number can be read on the shade of its cell.
+
+    Args:
+        value: the number.
+        limits: the numbers of the first and the last of :data:`SHADES`.
+
+    Example:
+        >>> ink_on(20, (20, 100)), ink_on(100, (20, 100))
+        ('white', 'black')
+    """
+    low, high = limits
+    place = min(max((value - low) / (high - low), 0.0), 1.0) * (len(SHADES) - 1)
+    lower = min(int(place), len(SHADES) - 2)
+    below, above = (_lightness(shade) for shade in SHADES[lower : lower + 2])
+    return "white" if below + (place - lower) * (above - below) < _DARK else "black"
+
+
+def _lightness(shade: str) -> float:
+    """The luma of ITU-R BT.709, 0 to 1, of a colour as #rrggbb."""
+    red, green, blue = (int(shade[place : place + 2], 16) / 255 for place in (1, 3, 5))
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def log_range(values: Sequence[float]) -> tuple[float, float]:

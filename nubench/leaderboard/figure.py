@@ -7,7 +7,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nubench.display.rendering import new_figure, png_of, style, svg_of
-from nubench.leaderboard.charts import SHADES, Chart, Panel, Series, log_range
+from nubench.leaderboard.charts import SHADES, Chart, Panel, Series, ink_on, log_range
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,9 +26,8 @@ _ENTRY_INCHES: Final = 0.25
 _LINE_INCHES: Final = 0.15
 _LABEL_WIDTH: Final = 28
 _GREY: Final = "0.35"
-#: Characters above a column of cells; colours darker than this take white numbers.
+#: Characters above a column of cells.
 _HEAD_WIDTH: Final = 9
-_DARK: Final = 0.43
 
 
 class Pictures(NamedTuple):
@@ -145,22 +144,15 @@ def _draw_cells(axes: Axes, panel: Panel, limits: tuple[float, float]) -> None:
     heads = panel.heads
     for one in panel.series:
         for category, value in zip(one.x, one.y, strict=True):
-            middle, colour = heads[str(category)], shades(scale(value))
-            axes.bar(middle, 0.92, 0.94, one.number - 0.46, color=colour, linewidth=0)
-            ink = "white" if _lightness(colour) < _DARK else "black"
-            axes.text(middle, one.number, f"{value:.0f}", color=ink, ha="center", va="center")
+            middle = heads[str(category)]
+            axes.bar(middle, 0.92, 0.94, one.number - 0.46, color=shades(scale(value)), linewidth=0)
+            axes.text(middle, one.number, f"{value:.0f}", color=ink_on(value, limits), ha="center", va="center")
     axes.set_xticks(list(heads.values()), [textwrap.fill(name, _HEAD_WIDTH) for name in heads])
     axes.set_yticks(range(len(panel.ticks_y)), [textwrap.fill(name, _LABEL_WIDTH) for name in panel.ticks_y])
     axes.set(xlim=(0, panel.width), ylim=(len(panel.ticks_y) - 0.5, -0.5))
     axes.tick_params(top=False, labeltop=True, bottom=False, labelbottom=False, left=False)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
-
-
-def _lightness(colour: tuple[float, float, float, float]) -> float:
-    """The luma of ITU-R BT.709, 0 to 1."""
-    red, green, blue, _ = colour
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def _make_logarithmic(axes: Axes, values: list[float]) -> None:

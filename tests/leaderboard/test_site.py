@@ -296,7 +296,7 @@ def test_cells_stand_below_their_point_and_beside_their_row() -> None:
     (board,) = boards_of(example_results())
     chart = overview_chart(board)
     (drawn,) = plotly_chart(chart)["panels"]
-    (trace,) = drawn["data"]
+    trace, texts = drawn["data"]
     axis = drawn["layout"]["xaxis"]
     assert axis["ticktext"] == ["mean of 2<br>targets", *board.points]
     # Of each column the heads know the middle, the cells both ends; the narrow one between holds nothing.
@@ -304,12 +304,14 @@ def test_cells_stand_below_their_point_and_beside_their_row() -> None:
     columns = [next(n for n, (left, right) in enumerate(ends) if left < tick < right) for tick in axis["tickvals"]]
     assert columns == [0, 2, 3, 4]
     assert all(of_row[1] is None for of_row in trace["z"])
-    for place, of_row, texts in zip(trace["y"], trace["z"], trace["text"], strict=True):
+    written = {(x, y): text for x, y, text in zip(texts["x"], texts["y"], texts["text"], strict=True)}
+    assert set(texts["textfont"]["color"]) <= {"white", "black"}
+    for place, of_row in zip(trace["y"], trace["z"], strict=True):
         row = board.rows[place]
         assert drawn["layout"]["yaxis"]["ticktext"][place].startswith(row.label)
         numbers = [100 * row.mean.mean, *(100 * row.at(point).mean for point in board.points)]
         assert [of_row[column] for column in columns] == pytest.approx(numbers)
-        assert [texts[column] for column in columns] == [f"{number:.0f}" for number in numbers]
+        assert [written[tick, place] for tick in axis["tickvals"]] == [f"{number:.0f}" for number in numbers]
 
 
 def test_panels_above_each_other_begin_and_end_at_the_same_places() -> None:

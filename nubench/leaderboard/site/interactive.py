@@ -7,7 +7,7 @@ import math
 import textwrap
 from typing import Any, Final
 
-from nubench.leaderboard.charts import SHADES, Chart, Panel, Series, log_range
+from nubench.leaderboard.charts import SHADES, Chart, Panel, Series, ink_on, log_range
 
 _TICK_WIDTH: Final = 24
 _ROW_PIXELS: Final = 38
@@ -18,7 +18,7 @@ _HEAD_WIDTH: Final = 9
 _PANEL_PIXELS: Final = 340
 _STACKED_PIXELS: Final = 110
 _BAR_PIXELS: Final = 6
-_JOINS_PIXELS: Final = 600
+_JOINS_PIXELS: Final = 460
 #: Room for ticks and a title of two lines: panels above each other begin and end at the same places.
 _STACKED_SIDES: Final = {"l": 80, "r": 16}
 #: What the page calls the fillings of plotly.
@@ -64,10 +64,6 @@ def _cells(panel: Panel, limits: tuple[float, float]) -> dict[str, Any]:
         "x": [0.0, *(end for _, end in columns.values())],
         "y": [one.number for one in panel.series],
         "z": numbers,
-        "text": [["" if number is None else f"{number:.0f}" for number in of_row] for of_row in numbers],
-        "texttemplate": "%{text}",
-        # Not grey on green, as plotly would choose.
-        "textfont": {"color": "#000000"},
         "hoverinfo": "skip",
         "colorscale": [[place / (len(SHADES) - 1), shade] for place, shade in enumerate(SHADES)],
         "zmin": limits[0],
@@ -76,17 +72,32 @@ def _cells(panel: Panel, limits: tuple[float, float]) -> dict[str, Any]:
         "xgap": 2,
         "ygap": 2,
     }
+    written = [(str(x), one.number, value) for one in panel.series for x, value in zip(one.x, one.y, strict=True)]
+    # As plotly itself writes numbers into cells, they are grey on green.
+    texts = {
+        "type": "scatter",
+        "mode": "text",
+        "x": [heads[name] for name, _, _ in written],
+        "y": [row for _, row, _ in written],
+        "text": [f"{value:.0f}" for _, _, value in written],
+        "textfont": {"color": [ink_on(value, limits) for _, _, value in written]},
+        "hoverinfo": "skip",
+    }
     axis = {"showgrid": False, "zeroline": False, "ticks": "", "showline": False, "fixedrange": True}
     return {
         "height": 60 + height * len(panel.ticks_y),
         "least_width": round(_NAMES_PIXELS + least_width * panel.width),
-        "data": [trace],
+        "data": [trace, texts],
         "layout": {
             "title": {"text": ""},
             "margin": {"l": 8, "r": 12, "t": 26, "b": 8},
             "showlegend": False,
             "xaxis": {"title": {"text": ""}, "side": "top", "automargin": True, "tickangle": 0}
-            | {"tickvals": list(heads.values()), "ticktext": [_lines(name, _HEAD_WIDTH) for name in heads]}
+            | {
+                "range": [0, panel.width],
+                "tickvals": list(heads.values()),
+                "ticktext": [_lines(name, _HEAD_WIDTH) for name in heads],
+            }
             | axis,
             "yaxis": _y_axis(panel) | axis | {"automargin": True},
             "shapes": [],
