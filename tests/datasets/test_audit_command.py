@@ -47,13 +47,25 @@ def _sorted_at_one_point(split: Split, point: str, events: LabelledEvents) -> La
     return events.select(np.argsort(events.labels)) if (split, point) == ("adapt", "gain2") else events
 
 
+def _charge_of_the_class(split: Split, point: str, events: LabelledEvents) -> LabelledEvents:
+    """A pedestal that hangs on the class."""
+    of_voxel = np.repeat(events.labels, np.diff(events.events.offsets))[:, None]
+    features = (events.events.features + 10 * of_voxel).astype(np.float32)
+    return replace(events, events=replace(events.events, features=features)) if split == "val" else events
+
+
+def _without_charge(events: LabelledEvents) -> LabelledEvents:
+    """Events whose smallest charge is the same in all: in synthetic ones the class sets it."""
+    return replace(events, events=replace(events.events, features=0 * events.events.features + 90))
+
+
 def _write(cache: Path, synthetic_events: Make, plant: Plant) -> None:
     registry = load_plugins()
     card = small_card(registry)
     dataset = open_dataset(registry, cache, card, "smoke")
     dataset.write_card()
     for number, split in enumerate(SPLITS):
-        events = synthetic_events(EVENTS, 20 + number, len(CLASSES))
+        events = _without_charge(synthetic_events(EVENTS, 20 + number, len(CLASSES)))
         ids = FIRST_EVENT_ID[split] + np.arange(EVENTS)
         events = replace(events, truth=replace(events.truth, event_id=ids))
         for point in card.shift("gains").all_points(card.nominal)[: None if split in ("adapt", "test") else 1]:
@@ -75,6 +87,14 @@ def test_a_clean_data_set_passes(synthetic_events: Make, tmp_path: Path, capsys:
     assert (code, err) == (0, "")
     assert "LEAK" not in out
     assert "events and order at other points those of nominal in 4 of 4 files ok" in out
+
+
+def test_a_pedestal_that_hangs_on_the_class_is_named(
+    synthetic_events: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _write(tmp_path, synthetic_events, _charge_of_the_class)
+    code, _, err = _audit(tmp_path, capsys)
+    assert (code, err) == (1, "nubench: data set 'drawn' gives classes away: val: smallest charge of the event")
 
 
 @pytest.mark.slow
