@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from nubench.cli import app
 from nubench.errors import UsageError
+from nubench.leaderboard.across import standings
 from nubench.leaderboard.boards import boards_of
 from nubench.leaderboard.compare import compare_methods
 from nubench.leaderboard.groups import groups_across, groups_of_sources
@@ -153,6 +154,16 @@ def test_the_table_across_detectors_shows_the_methods_asked_for() -> None:
     assert "supcon" in text
     assert "dann" in text
     assert "dann" not in text_of(across_table(group, ["supcon"]))
+
+
+def test_methods_of_one_name_from_two_packages_are_asked_for_by_that_name() -> None:
+    contents = [result_content("a"), result_content("a"), result_content("b")]
+    contents[1]["method"]["distribution"] = "other"
+    (group,) = groups_across(boards_of([*map(Result.model_validate, contents)]))
+    text = text_of(across_table(group, ["a"]))
+    assert "nubench:a" in text
+    assert "other:a" in text
+    assert len(standings(group.boards)) == 3
 
 
 @pytest.mark.usefixtures("no_pictures")

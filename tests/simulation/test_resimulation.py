@@ -98,6 +98,14 @@ def test_any_container_and_back_end_will_do() -> None:
     assert resimulator.draws(np.array([1]), seed=1, step=2) == [([2.0 * (90 + s % 7)], [80], s) for s in seeds]
 
 
+def test_the_time_of_its_simulations_is_kept(resimulator: Resimulator[Deposits, LArTPCParameters, Events]) -> None:
+    before = resimulator.seconds
+    resimulator.draws(np.arange(2), seed=0, step=0)
+    of_draws = resimulator.seconds
+    resimulator.events(np.arange(2), [LArTPCParameters()] * 2, seed=0)
+    assert resimulator.seconds > of_draws > before
+
+
 def test_seeds_of_draws_are_all_different() -> None:
     seeds = [draw_seed(*numbers) for numbers in np.ndindex(10, 20, 3)]
     assert len(set(seeds)) == len(seeds)
