@@ -40,6 +40,10 @@ class LabelledPoint:
     event_id: Int64
     labels: Int64
 
+    def has_events_of(self, found: PointPredictions) -> bool:
+        """Whether predictions are of these very events, in any order."""
+        return np.array_equal(np.sort(found.event_id), np.sort(self.event_id))
+
 
 @dataclass(frozen=True)
 class Truth:
@@ -67,9 +71,9 @@ class Truth:
 
     def has_events_of(self, predictions: Mapping[str, PointPredictions]) -> bool:
         """Whether predictions are of the test events that are here, at every point."""
-        here = {labelled.point.name: np.sort(labelled.event_id) for labelled in self.points}
+        here = {labelled.point.name: labelled for labelled in self.points}
         return here.keys() == predictions.keys() and all(
-            np.array_equal(np.sort(found.event_id), here[name]) for name, found in predictions.items()
+            here[name].has_events_of(found) for name, found in predictions.items()
         )
 
     @property
@@ -221,7 +225,7 @@ def first_difference(
     points = []
     for labelled, before in zip(truth.points, result.points, strict=True):
         found = predictions[labelled.point.name]
-        if sorted(found.event_id.tolist()) != sorted(labelled.event_id.tolist()):
+        if not labelled.has_events_of(found):
             return Difference(
                 f"points.{before.point}.event_id", "those of the predictions", "other test events in the data set"
             )

@@ -91,7 +91,7 @@ def assert_quiet(browser: Any) -> None:
         if message["method"] == "Network.requestWillBeSent":
             requests.append(message["params"]["request"]["url"])
     assert requests
-    assert [url for url in requests if not url.startswith(("about:", "file:", "data:", "blob:"))] == []
+    assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
 
 
 def test_a_table_is_sorted_by_its_heads(browser: Any, site: Path) -> None:
