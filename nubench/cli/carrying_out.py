@@ -13,7 +13,6 @@ from nubench.cli.launching import LaunchOptions, launch, print_unfinished
 from nubench.cli.leaderboards import print_boards
 from nubench.cli.planning import Outlook
 from nubench.errors import UsageError
-from nubench.foreign_text import printable_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -203,7 +202,7 @@ def _run(grid: Grid) -> list[Outcome]:
     for outcome in run_grid(grid.planned, grid.book, grid.progress, states=grid.states, accept=accept):
         outcomes.append(outcome)
         if outcome.failure and outcome.tried and len(grid.planned) > 1:
-            typer.echo(f"nubench: {outcome.cell.title} failed: {printable_lines(outcome.failure.reason)}", err=True)
+            typer.echo(f"nubench: {outcome.cell.title} failed: {outcome.failure.reason}", err=True)
     submitter.write_boards()
     return outcomes
 
@@ -230,4 +229,4 @@ def _print_outcomes(grid: Grid, outcomes: Sequence[Outcome]) -> None:
         )
     for outcome, failure in failed:
         how = "failed" if outcome.tried else "failed before and was left out"
-        typer.echo(f"nubench: {outcome.cell.title} {how}: {printable_lines(failure.reason)}", err=True)
+        typer.echo(f"nubench: {outcome.cell.title} {how}: {failure.reason}", err=True)

@@ -15,6 +15,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from nubench import environment
 from nubench.errors import DataError, NubenchError
+from nubench.foreign_text import printable_lines
 from nubench.problems import problems_of
 from nubench.progress import Progress, Task
 from nubench.storage.files import write_atomically
@@ -54,9 +55,10 @@ class Failure(BaseModel):
 
     @property
     def reason(self) -> str:
-        """One line or a few for people."""
+        """One line or a few for people, without what a terminal obeys."""
         # What failed in a plugin's own call names the line already, so that it comes out of a sealed training.
-        return f"{self.message} ({self.where})" if self.where and self.where not in self.message else self.message
+        named = f"{self.message} ({self.where})" if self.where and self.where not in self.message else self.message
+        return printable_lines(named)
 
 
 def failure_of(

@@ -104,6 +104,13 @@ def test_events_are_forgotten_though_the_last_cell_of_a_method_is_left_out(book:
     assert (first.calls, second.calls) == ([0, "release"], [0, "release"])
 
 
+def test_the_reason_of_a_failure_holds_nothing_that_a_terminal_obeys(book: FailureBook) -> None:
+    """It may quote a file of somebody else's."""
+    (outcome,) = run_all(plan(cells(FakeRunner(seed0=PluginError("no\x1b[2J luck,\nat all"))), book), book)
+    assert outcome.failure is not None
+    assert outcome.failure.reason == "no [2J luck,\nat all"
+
+
 def test_a_cell_that_succeeds_is_struck_out(book: FailureBook, tmp_path: Path) -> None:
     runner = FakeRunner(seed0=PluginError("no luck"))
     run_all(plan(cells(runner), book), book)
