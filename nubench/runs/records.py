@@ -16,11 +16,13 @@ from nubench.datasets.cards import Card, Split
 from nubench.datasets.dataset import Dataset
 from nubench.datasets.files import FileRecord
 from nubench.errors import PluginError
+from nubench.evaluation.trainee import Report
 from nubench.methods import Method
 from nubench.plugins.registry import Registered
 from nubench.problems import problems_of
 from nubench.profiles import Profile, recorded_settings
 from nubench.progress import Progress
+from nubench.results.schema import Cost
 from nubench.results.schema import Dataset as DatasetRecord
 from nubench.results.schema import Method as MethodRecord
 from nubench.results.schema import Profile as ProfileRecord
@@ -134,6 +136,26 @@ def method_record(registered: Registered[type[Method]], config: Any) -> MethodRe
 def profile_record(profile: Profile, card: Card) -> ProfileRecord:
     """What a result says of the budget."""
     return ProfileRecord(name=profile.name, settings=recorded_settings(profile, card.sizes_of(profile.name)))
+
+
+def cost_record(reports: Sequence[Report], *, wall_seconds: float, cpu_seconds: float, building_seconds: float) -> Cost:
+    """What a result says of the cost of a run; see :class:`nubench.results.schema.Cost`.
+
+    Args:
+        reports: of its trainings, one or more. Of several, size and operations are those of the last.
+        wall_seconds, cpu_seconds: of the whole run.
+        building_seconds: that building data took.
+    """
+    on_device = [report.device_seconds for report in reports if report.device_seconds is not None]
+    return Cost(
+        wall_seconds=round(wall_seconds, 3),
+        cpu_seconds=round(cpu_seconds, 3),
+        device_seconds=round(sum(on_device), 3) if on_device else None,
+        peak_memory_mb=max(report.peak_memory_mb for report in reports),
+        parameters=reports[-1].parameters,
+        simulation_seconds=round(building_seconds + sum(report.simulation_seconds for report in reports), 3),
+        flops_per_event=reports[-1].flops_per_event,
+    )
 
 
 def work_key(

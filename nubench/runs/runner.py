@@ -42,10 +42,10 @@ from nubench.profiles import Profile, profile_called
 from nubench.progress import Progress
 from nubench.results.bits import pack
 from nubench.results.files import read_result, write_result
-from nubench.results.schema import SCHEMA_VERSION, Backbone, Cost, PointResult, Result, Validation
+from nubench.results.schema import SCHEMA_VERSION, Backbone, PointResult, Result, Validation
 from nubench.results.schema import Shift as ShiftRecord
 from nubench.runs.devices import known_devices
-from nubench.runs.records import RunData, method_record, profile_record, work_key
+from nubench.runs.records import RunData, cost_record, method_record, profile_record, work_key
 from nubench.runs.request import Request, choose_device, known_engine, make_config
 from nubench.shifts import Shift, ShiftPoint
 from nubench.storage.files import make_folder, sha256_of
@@ -341,7 +341,12 @@ class Runner:
             points=points,
             validation=trained[0].validation,
             training=last.report.training,
-            cost=self._cost([one.report for one in trained], start, cpu_start),
+            cost=cost_record(
+                [one.report for one in trained],
+                wall_seconds=time.monotonic() - start,
+                cpu_seconds=environment.cpu_seconds() - cpu_start,
+                building_seconds=self._simulation_seconds,
+            ),
             environment=environment.describe(self.device, self.devices, confined, torch.get_num_threads()),
             created=datetime.now(UTC),
             sealed=self.sealed,
@@ -371,18 +376,6 @@ class Runner:
             strength=point.strength,
             present=pack(test.present(predictions.event_id)),
             readouts=readouts_from(predictions, test, metrics, probe_converged=readouts.probe_converged),
-        )
-
-    def _cost(self, reports: Sequence[Report], start: float, cpu_start: float) -> Cost:
-        on_device = [report.device_seconds for report in reports if report.device_seconds is not None]
-        return Cost(
-            wall_seconds=round(time.monotonic() - start, 3),
-            cpu_seconds=round(environment.cpu_seconds() - cpu_start, 3),
-            device_seconds=round(sum(on_device), 3) if on_device else None,
-            peak_memory_mb=max(report.peak_memory_mb for report in reports),
-            parameters=reports[-1].parameters,
-            simulation_seconds=round(self._simulation_seconds + sum(one.simulation_seconds for one in reports), 3),
-            flops_per_event=reports[-1].flops_per_event,
         )
 
     def _result_file(self, seed: int) -> Path:
